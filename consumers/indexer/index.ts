@@ -1,0 +1,67 @@
+import { connectSqs, type ReceivedMessage } from "../../aws/sqs.ts";
+import { connectDatabase } from "../../db/client.ts";
+import { parseConfig, requireSection } from "../../platform/config.ts";
+import { reasonOf } from "../../platform/errors.ts";
+import { createLogger } from "../../platform/logger.ts";
+import { firstPoller } from "../../platform/wakeable.ts";
+import { connectSearch } from "../../search/client.ts";
+import { refreshMonths } from "../../search/index-logs.ts";
+import { type Handled, QueuePoller } from "../poll-queue.ts";
+import { indexMessages } from "./index-messages.ts";
+import { Refresher } from "./refresher.ts";
+
+const loggerName = "consumer_log_consumer_logger";
+const bulkTimeoutMs = 30_000;
+const refreshEveryMs = 1_000;
+
+type Env = { LOG_POLLER: DurableObjectNamespace<LogPoller> };
+
+/** Polls SQS_LOG_QUEUE_URL and indexes what its messages name. */
+export class LogPoller extends QueuePoller {
+  private readonly refresher = new Refresher(
+    (months) => refreshMonths(this.connectSearch(), months),
+    refreshEveryMs,
+  );
+
+  constructor(context: DurableObjectState, env: object) {
+    super(context, env, loggerName);
+  }
+
+  protected override queueUrl(): string {
+    requireSection(this.config, "database");
+    requireSection(this.config, "search");
+    return requireSection(this.config, "sqs").logQueueUrl;
+  }
+
+  protected override async probe(): Promise<void> {
+    await this.connectSearch().cluster.health({ timeout: "5s" });
+  }
+
+  protected override handle(messages: ReceivedMessage[]): Promise<Handled> {
+    return indexMessages(messages, {
+      db: connectDatabase(requireSection(this.config, "database")),
+      search: this.connectSearch(),
+      refresher: this.refresher,
+      logger: this.logger,
+    });
+  }
+
+  private connectSearch() {
+    return connectSearch(requireSection(this.config, "search"), bulkTimeoutMs);
+  }
+}
+
+export default {
+  /** The watchdog: wakes the poller where messages wait, whatever put it to sleep. */
+  async scheduled(_controller, env) {
+    const config = parseConfig(env);
+    const logger = createLogger(loggerName, config.logLevel);
+    try {
+      const sqs = requireSection(config, "sqs");
+      const { waiting } = await connectSqs(sqs).depth(sqs.logQueueUrl);
+      if (waiting > 0) await env.LOG_POLLER.getByName(firstPoller).wake();
+    } catch (error) {
+      logger.error("watchdog_failed", { reason: reasonOf(error) });
+    }
+  },
+} satisfies ExportedHandler<Env>;

@@ -1,0 +1,93 @@
+import { neon, NeonDbError, neonConfig } from "@neondatabase/serverless";
+import { sql, type SQL } from "drizzle-orm";
+import type { BatchItem, BatchResponse } from "drizzle-orm/batch";
+import { drizzle, type NeonHttpDatabase } from "drizzle-orm/neon-http";
+import type { TenantScope } from "../events/tenant-scope.ts";
+import type { DatabaseConfig } from "../platform/config.ts";
+import { ApiError } from "../platform/errors.ts";
+
+export type Database = NeonHttpDatabase;
+
+/** How long a statement may run in the database, and how long a round trip may take. */
+const statementTimeoutMs = 8_000;
+const requestTimeoutMs = 10_000;
+
+/** A client for one request: nothing is kept open, and every round trip has a timeout. */
+export function connectDatabase(config: DatabaseConfig): Database {
+  neonConfig.fetchFunction = (url: string, init: RequestInit) =>
+    fetch(url, { ...init, signal: AbortSignal.timeout(requestTimeoutMs) });
+  if (config.fetchEndpoint !== undefined) neonConfig.fetchEndpoint = config.fetchEndpoint;
+  return drizzle({ client: neon(config.url) });
+}
+
+/** The roles of migrations/: what a transaction may touch is decided by the role that it takes first. */
+type Role = "audit_api" | "audit_indexer" | "audit_maintenance";
+
+type Statements = readonly [BatchItem<"pg">, ...BatchItem<"pg">[]];
+
+/**
+ * Runs statements in one transaction and one round trip, behind the row-level security of the caller's
+ * tenant. The settings hold for this transaction only.
+ *
+ * @param timeoutMs bound of each statement, in the database
+ * @throws DatabaseUnavailable when no answer came, or the database refused for a passing reason
+ */
+export async function inTenant<T extends Statements>(
+  db: Database,
+  scope: TenantScope,
+  statements: T,
+  timeoutMs = statementTimeoutMs,
+): Promise<BatchResponse<T>> {
+  return runBatch(db, settings("audit_api", timeoutMs, scope), statements);
+}
+
+/** Like inTenant, for the Workers behind the queue, whose roles see every tenant. */
+export async function asRole<T extends Statements>(
+  db: Database,
+  role: Exclude<Role, "audit_api">,
+  statements: T,
+): Promise<BatchResponse<T>> {
+  return runBatch(db, settings(role, statementTimeoutMs), statements);
+}
+
+function settings(role: Role, timeoutMs: number, scope?: TenantScope): SQL {
+  return sql`select
+    set_config('role', ${role}, true),
+    set_config('statement_timeout', ${String(timeoutMs)}, true),
+    set_config('app.tenant_id', ${scope?.tenantId ?? ""}, true),
+    set_config('app.user_id', ${scope?.userId ?? ""}, true)`;
+}
+
+async function runBatch<T extends Statements>(db: Database, first: SQL, statements: T): Promise<BatchResponse<T>> {
+  try {
+    const [, ...results] = await db.batch([db.execute(first), ...statements]);
+    return results as BatchResponse<T>;
+  } catch (error) {
+    throw isPassing(error) ? new DatabaseUnavailable(error) : withoutValues(error);
+  }
+}
+
+/** No answer in time, or one that a later try may change. Nothing is known of what was to be written. */
+export class DatabaseUnavailable extends ApiError {
+  constructor(cause: unknown) {
+    super("database_unavailable", "The database does not answer. Try again.", { cause });
+    this.name = "DatabaseUnavailable";
+  }
+}
+
+/** The SQLSTATE of an error that the database gave. */
+export function sqlState(error: unknown): string | undefined {
+  if (error instanceof NeonDbError) return error.code;
+  return error instanceof Error && error.cause !== undefined ? sqlState(error.cause) : undefined;
+}
+
+/** Connections (08), resources (53), shut-down (57P0x), timeouts (57014, 55P03), conflicts (40): passing. */
+function isPassing(error: unknown): boolean {
+  const state = sqlState(error);
+  return state === undefined || /^(08|53|40|57P0|57014$|55P03$)/.test(state);
+}
+
+/** Drizzle's own errors repeat the query and its parameters, which no log line may hold. */
+function withoutValues(error: unknown): unknown {
+  return error instanceof Error && error.cause instanceof NeonDbError ? error.cause : error;
+}

@@ -1,0 +1,92 @@
+import { maxEntryBytes, type NewAuditLog, type SentAuditLog } from "./audit-log.ts";
+import { cleanText, cutText } from "./clean-text.ts";
+import { hashEmail, maskEmail } from "./email.ts";
+import { memberText } from "./json-text.ts";
+import { maskJson } from "./mask-json.ts";
+import { type KeyRule, maskPatterns } from "./mask-rules.ts";
+
+/** More paths than this are not listed: an entry full of secrets must not grow by naming them all. */
+const maxListedPaths = 100;
+
+export type Recording = {
+  tenantId: string;
+  /** Who hands the log in: the token's `sub`. */
+  recordedBy: string;
+  keyRule: KeyRule;
+  hashSecret: string;
+};
+
+/** UTF-8 bytes of an entry's JSON text. */
+export function isTooLarge(entryText: string): boolean {
+  return entryText.length > maxEntryBytes || new TextEncoder().encode(entryText).length > maxEntryBytes;
+}
+
+/**
+ * Makes of a validated entry what may be stored: everything masked, cleaned and cut. Nothing of the
+ * entry goes further in any other form.
+ *
+ * @param entryText the entry's own JSON text, from which the objects are taken as they were sent
+ */
+export async function newAuditLog(sent: SentAuditLog, entryText: string, recording: Recording): Promise<NewAuditLog> {
+  const truncated: string[] = [];
+  const masked: string[] = [];
+
+  const cut = (path: string, value: string): string => {
+    const clean = cleanText(value);
+    const kept = cutText(clean);
+    if (kept !== clean) truncated.push(path);
+    return kept;
+  };
+  const free = (path: string, value: string | null | undefined) => (value == null ? null : cut(path, value));
+  const object = (field: "metadata" | "before_state" | "after_state"): string | null => {
+    if (sent[field] === null) return null;
+    const rewritten = maskJson(memberText(entryText, field) ?? "{}", `/${field}`, recording.keyRule);
+    masked.push(...rewritten.masked);
+    return rewritten.text;
+  };
+  const described = (value: string | null | undefined): string | null => {
+    if (value == null) return null;
+    const clean = cleanText(value);
+    const shown = maskPatterns(clean);
+    if (shown !== clean) masked.push("/description");
+    return cut("/description", shown);
+  };
+
+  const targets = (sent.targets ?? []).map((target, n) => ({
+    type: cleanText(target.type),
+    id: cut(`/targets/${n}/id`, target.id),
+    ...(target.name == null ? {} : { name: cut(`/targets/${n}/name`, target.name) }),
+  }));
+
+  const log = {
+    action: cleanText(sent.action),
+    severity: sent.severity,
+    outcome: sent.outcome ?? null,
+    actor_type: sent.actor_type,
+    actor_name: free("/actor_name", sent.actor_name),
+    user_id: free("/user_id", sent.user_id),
+    email: sent.email ? free("/email", maskEmail(cleanText(sent.email))) : null,
+    email_hash: sent.email ? await hashEmail(sent.email, recording.tenantId, recording.hashSecret) : null,
+    session_id: free("/session_id", sent.session_id),
+    request_id: free("/request_id", sent.request_id),
+    ip_address: free("/ip_address", sent.ip_address),
+    user_agent: free("/user_agent", sent.user_agent),
+    resource_type: cleanText(sent.resource_type),
+    resource_id: cut("/resource_id", sent.resource_id),
+    resource_name: free("/resource_name", sent.resource_name),
+    description: described(sent.description),
+    event_id: sent.event_id == null ? null : cleanText(sent.event_id),
+    recorded_by: recording.recordedBy,
+    occurred_at: sent.occurred_at == null ? null : new Date(sent.occurred_at).toISOString(),
+    metadata: object("metadata"),
+    before_state: object("before_state"),
+    after_state: object("after_state"),
+    targets: JSON.stringify(targets),
+  };
+  if (log.email !== null) masked.push("/email");
+  return { ...log, truncated_fields: pathList(truncated), masked_fields: pathList(masked) };
+}
+
+function pathList(paths: string[]): string | null {
+  return paths.length === 0 ? null : JSON.stringify([...new Set(paths)].slice(0, maxListedPaths));
+}

@@ -1,0 +1,38 @@
+import { cleanText } from "./clean-text.ts";
+
+export const maxSearchLength = 512;
+export const maxSearchTerms = 32;
+
+/** One term of a search. Several words in one term stand beside each other, in this order. */
+export type SearchTerm = {
+  kind: "phrase" | "prefix";
+  /** As it was typed, without its operators. */
+  text: string;
+  /** Its words, as the index has them: parted at everything but letters and digits. */
+  words: string[];
+  not: boolean;
+};
+
+/** What parts words: the analyzer of the index splits at the same places. */
+const between = /[^\p{L}\p{N}\p{M}\p{Extended_Pictographic}]+/u;
+const token = /(-?)(?:"([^"]*)("|$)|(\S+))/g;
+
+/**
+ * Reads the search syntax: words, "phrases", -not and prefix*, all of which must hold. Punctuation
+ * inside a word makes it a phrase (`user.login`), as the index splits text there.
+ *
+ * @returns the terms, or a sentence that says what is wrong with them
+ */
+export function parseSearch(input: string): SearchTerm[] | string {
+  if (input.length > maxSearchLength) return `must be at most ${maxSearchLength} characters`;
+  const terms: SearchTerm[] = [];
+  for (const [, minus, quoted, , word] of cleanText(input).matchAll(token)) {
+    const isPrefix = quoted === undefined && word !== undefined && /[\p{L}\p{N}\p{M}]\*+$/u.test(word);
+    const text = (quoted ?? word ?? "").replace(isPrefix ? /\*+$/ : /$^/, "");
+    const words = text.split(between).filter((part) => part !== "");
+    if (words.length > 0) terms.push({ kind: isPrefix ? "prefix" : "phrase", text, words, not: minus === "-" });
+  }
+  if (terms.length === 0) return "must hold a word to look for";
+  if (terms.length > maxSearchTerms) return `must hold at most ${maxSearchTerms} terms`;
+  return terms;
+}

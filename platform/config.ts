@@ -1,0 +1,177 @@
+import { z } from "zod";
+import { ApiError } from "./errors.ts";
+import { logLevels, type LogLevel } from "./logger.ts";
+
+const required = z.string("is not set").trim().min(1, "is empty");
+const optional = z
+  .string()
+  .trim()
+  .transform((value) => (value === "" ? undefined : value))
+  .optional();
+const httpUrl = optional.pipe(z.url({ protocol: /^https?$/, error: "must be an http:// or https:// URL" }).optional());
+const secret = required.min(32, "must be at least 32 characters: `openssl rand -base64 32` makes one");
+const roleNames = ["admin", "auditor", "writer", "user"] as const;
+const list = (value: string | undefined) =>
+  (value ?? "")
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== "");
+
+const databaseSection = z
+  .object({
+    DATABASE_URL: required.regex(/^postgres(ql)?:\/\/[^/]+@[^/]+\/.+/, "must be postgres://user:password@host/name"),
+    NEON_FETCH_ENDPOINT: httpUrl,
+  })
+  .transform((env) => ({ url: env.DATABASE_URL, fetchEndpoint: env.NEON_FETCH_ENDPOINT }));
+
+const tokenSection = z
+  .object({
+    JWT_SECRET: secret,
+    JWT_ALGORITHM: z.enum(["HS256", "HS384", "HS512"], "must be HS256, HS384 or HS512").default("HS256"),
+    JWT_ISSUER: optional,
+    JWT_AUDIENCE: optional,
+    TENANT_ID: optional,
+    DEFAULT_ROLE: optional
+      .transform(list)
+      .pipe(z.array(z.enum(roleNames, `must be among ${roleNames.join(", ")}`))),
+  })
+  .transform((env) => ({
+    secret: env.JWT_SECRET,
+    algorithm: env.JWT_ALGORITHM,
+    issuer: env.JWT_ISSUER,
+    audience: env.JWT_AUDIENCE,
+    defaultTenant: env.TENANT_ID,
+    defaultRoles: env.DEFAULT_ROLE,
+  }));
+
+const tenantSection = z
+  .object({
+    TENANT_AUTO_CREATE: z.enum(["true", "false"], "must be true or false").default("true"),
+  })
+  .transform((env) => ({ autoCreate: env.TENANT_AUTO_CREATE === "true" }));
+
+const maskSection = z
+  .object({ HASH_SECRET: secret, MASK_KEYS: optional })
+  .transform((env) => ({ hashSecret: env.HASH_SECRET, extraKeys: list(env.MASK_KEYS) }));
+
+const awsKeys = {
+  AWS_ACCESS_KEY_ID: required,
+  AWS_SECRET_ACCESS_KEY: required,
+  AWS_REGION: z.string().trim().min(1).default("ap-southeast-1"),
+  AWS_ENDPOINT_URL: httpUrl,
+};
+
+const sqsSection = z
+  .object({
+    ...awsKeys,
+    SQS_ENDPOINT: httpUrl,
+    SQS_LOG_QUEUE_URL: required.pipe(z.url("must be the queue's URL")),
+    SQS_EXPORT_QUEUE_URL: required.pipe(z.url("must be the queue's URL")),
+  })
+  .transform((env) => ({
+    accessKeyId: env.AWS_ACCESS_KEY_ID,
+    secretAccessKey: env.AWS_SECRET_ACCESS_KEY,
+    region: env.AWS_REGION,
+    endpoint: env.SQS_ENDPOINT ?? env.AWS_ENDPOINT_URL ?? `https://sqs.${env.AWS_REGION}.amazonaws.com`,
+    logQueueUrl: env.SQS_LOG_QUEUE_URL,
+    exportQueueUrl: env.SQS_EXPORT_QUEUE_URL,
+  }));
+
+const s3Section = z
+  .object({ ...awsKeys, EXPORT_S3_BUCKET: z.string().trim().min(3).default("logs-export") })
+  .transform((env) => ({
+    accessKeyId: env.AWS_ACCESS_KEY_ID,
+    secretAccessKey: env.AWS_SECRET_ACCESS_KEY,
+    region: env.AWS_REGION,
+    endpoint: env.AWS_ENDPOINT_URL ?? `https://s3.${env.AWS_REGION}.amazonaws.com`,
+    bucket: env.EXPORT_S3_BUCKET,
+  }));
+
+const searchSection = z
+  .object({
+    OPENSEARCH_HOST: required,
+    OPENSEARCH_PORT: optional.pipe(z.string().regex(/^\d{1,5}$/, "must be a port number").optional()),
+    OPENSEARCH_USER: optional,
+    OPENSEARCH_PASS: optional,
+  })
+  .transform((env, context) => {
+    const node = openSearchNode(env.OPENSEARCH_HOST, env.OPENSEARCH_PORT);
+    if (!node) {
+      context.addIssue({ code: "custom", path: ["OPENSEARCH_HOST"], message: "must be a host name or a URL" });
+      return z.NEVER;
+    }
+    const { OPENSEARCH_USER: username, OPENSEARCH_PASS: password } = env;
+    return { node, auth: username && password ? { username, password } : undefined };
+  });
+
+const logSection = z
+  .object({
+    DEBUG: z.enum(["true", "false", ""], "must be true or false").optional(),
+    LOG_LEVEL: z
+      .string()
+      .toUpperCase()
+      .pipe(z.enum(logLevels, `must be among ${logLevels.join(", ")}`))
+      .default("INFO"),
+  })
+  .transform((env): LogLevel => (env.DEBUG === "true" ? "DEBUG" : env.LOG_LEVEL));
+
+const sections = {
+  database: databaseSection,
+  tokens: tokenSection,
+  tenants: tenantSection,
+  masking: maskSection,
+  sqs: sqsSection,
+  s3: s3Section,
+  search: searchSection,
+};
+
+type Sections = { [Name in keyof typeof sections]: z.output<(typeof sections)[Name]> };
+export type SectionName = keyof Sections;
+export type ConfigProblem = { section: SectionName | "logging"; variable: string; message: string };
+export type Config = {
+  logLevel: LogLevel;
+  /** A section is missing where one of its variables is missing or wrong: only what needs it stops. */
+  sections: Partial<Sections>;
+  problems: ConfigProblem[];
+};
+export type DatabaseConfig = Sections["database"];
+export type TokenConfig = Sections["tokens"];
+export type MaskConfig = Sections["masking"];
+export type SqsConfig = Sections["sqs"];
+export type S3Config = Sections["s3"];
+export type SearchConfig = Sections["search"];
+
+/** Parses every variable once; never throws. A Worker's environment is its variables and secrets. */
+export function parseConfig(env: object): Config {
+  const problemsOf = (section: ConfigProblem["section"], error: z.ZodError): ConfigProblem[] =>
+    error.issues.map((issue) => ({ section, variable: issue.path.join("."), message: issue.message }));
+  const problems: ConfigProblem[] = [];
+  const parsed: Record<string, unknown> = {};
+  for (const [name, schema] of Object.entries(sections)) {
+    const result = schema.safeParse(env);
+    if (result.success) parsed[name] = result.data;
+    else problems.push(...problemsOf(name as SectionName, result.error));
+  }
+  const logging = logSection.safeParse(env);
+  if (!logging.success) problems.push(...problemsOf("logging", logging.error));
+  return { logLevel: logging.data ?? "INFO", sections: parsed as Partial<Sections>, problems };
+}
+
+/** @throws ApiError `misconfigured` when a variable of the section is missing or wrong. */
+export function requireSection<Name extends SectionName>(config: Config, name: Name): Sections[Name] {
+  const section = config.sections[name];
+  if (section === undefined) {
+    throw new ApiError("misconfigured", "The service lacks configuration for this request. Its operator finds what is missing in the log.");
+  }
+  return section;
+}
+
+/** The URL of the cluster: a scheme and a port inside the host win over the defaults. */
+function openSearchNode(host: string, port: string | undefined): string | undefined {
+  const isLocal = /^(localhost|127\.|\[::1\])/.test(host);
+  const withScheme = /^https?:\/\//.test(host) ? host : `${isLocal ? "http" : "https"}://${host}`;
+  if (!URL.canParse(withScheme)) return undefined;
+  const url = new URL(withScheme);
+  if (!/:\d+\/?$/.test(withScheme) && port !== undefined) url.port = port;
+  return url.origin;
+}

@@ -1,0 +1,63 @@
+import { createHash } from "node:crypto";
+import type { SearchTerm } from "../events/search-terms.ts";
+import { isIpPattern, type LogFilter } from "../events/log-filter.ts";
+import type { TenantScope } from "../events/tenant-scope.ts";
+
+type Clause = Record<string, unknown>;
+export type BoolQuery = { bool: { filter: Clause[]; must_not: Clause[] } };
+
+/**
+ * The query of every search: the caller's tenant, and for the `user` role its own logs, before anything
+ * that was asked for. All in filter context: order is by time, so no score is needed.
+ */
+export function buildQuery(scope: TenantScope, filter: LogFilter): BoolQuery {
+  const clauses: Clause[] = [{ term: { tenant_id: scope.tenantId } }];
+  if (scope.userId !== null) clauses.push({ term: { user_id: scope.userId } });
+
+  for (const [field, values] of Object.entries(filter.exact)) {
+    if (values.length > 0) clauses.push({ terms: { [field]: values } });
+  }
+  clauses.push(...anyOf(filter.action.map(actionClause)));
+  clauses.push(...anyOf(filter.ip_address.map(ipClause)));
+  if (filter.target_id.length > 0) clauses.push({ terms: { target_ids: filter.target_id } });
+  if (filter.email_hash.length > 0) clauses.push({ terms: { email_hash: filter.email_hash } });
+  for (const [path, values] of Map.groupBy(filter.metadata, (pair) => pair.path)) {
+    clauses.push({ terms: { metadata_pairs: values.map(({ value }) => metadataPair(path, value)) } });
+  }
+  clauses.push(...timeRange("created_at", filter.from, filter.to));
+  clauses.push(...timeRange("occurred_at", filter.occurred_from, filter.occurred_to));
+  clauses.push(...filter.search.filter((term) => !term.not).map(textClause));
+  return { bool: { filter: clauses, must_not: filter.search.filter((term) => term.not).map(textClause) } };
+}
+
+/** `path=value`, or its digest where it is too long for one term of the index. */
+export function metadataPair(path: string, value: string): string {
+  const pair = `${path}=${value}`;
+  return pair.length <= 1024 ? pair : `sha256:${createHash("sha256").update(pair).digest("hex")}`;
+}
+
+function anyOf(clauses: Clause[]): Clause[] {
+  if (clauses.length < 2) return clauses;
+  return [{ bool: { should: clauses, minimum_should_match: 1 } }];
+}
+
+function actionClause(action: string): Clause {
+  return action.endsWith("*") ? { prefix: { action: action.slice(0, -1) } } : { term: { action } };
+}
+
+function ipClause(text: string): Clause {
+  return { term: { [isIpPattern(text) ? "ip_address.ip" : "ip_address"]: text } };
+}
+
+function timeRange(field: string, from: number | null, to: number | null): Clause[] {
+  if (from === null && to === null) return [];
+  const bounds = { ...(from === null ? {} : { gte: from }), ...(to === null ? {} : { lt: to }) };
+  return [{ range: { [field]: { ...bounds, format: "epoch_millis" } } }];
+}
+
+function textClause(term: SearchTerm): Clause {
+  if (term.kind === "phrase") return { match_phrase: { text: { query: term.text } } };
+  // match_bool_prefix has no limit of expansions, but takes several words for several terms.
+  if (term.words.length === 1) return { match_bool_prefix: { text: { query: term.words[0] } } };
+  return { match_phrase_prefix: { text: { query: term.text, max_expansions: 1000 } } };
+}

@@ -1,0 +1,30 @@
+import { OpenAPIHono } from "@hono/zod-openapi";
+import type { AppEnv } from "./env.ts";
+import { createLog, createLogRoute } from "./logs/create-log.ts";
+import { createLogs, createLogsRoute } from "./logs/create-logs.ts";
+import { getLog, getLogRoute } from "./logs/get-log.ts";
+import { listLogs, listLogsRoute } from "./logs/list-logs.ts";
+import { logStats, logStatsRoute } from "./logs/log-stats.ts";
+import { problemResponse, refuseInvalid } from "./middleware/errors.ts";
+import { requestLog } from "./middleware/request-log.ts";
+import { unknownRoute } from "./middleware/unknown-route.ts";
+import { health, healthRoute } from "./operations/health.ts";
+import { openApiDocument } from "./operations/openapi.ts";
+
+const newRouter = () => new OpenAPIHono<AppEnv>({ strict: false, defaultHook: refuseInvalid });
+
+const api = newRouter();
+api.openapi(healthRoute, health);
+api.openapi(createLogRoute, createLog);
+api.openapi(createLogsRoute, createLogs);
+api.openapi(listLogsRoute, listLogs);
+api.openapi(logStatsRoute, logStats);
+api.openapi(getLogRoute, getLog);
+api.get("/openapi.json", openApiDocument(api));
+
+export const app = newRouter();
+app.use(requestLog);
+app.route("/api/v1", api);
+app.openapi(healthRoute, health);
+app.notFound(unknownRoute(app));
+app.onError(problemResponse);

@@ -1,0 +1,24 @@
+import type { TenantScope } from "../../events/tenant-scope.ts";
+
+export const roles = ["admin", "auditor", "writer", "user", "platform_admin"] as const;
+export type Role = (typeof roles)[number];
+
+/** Who calls, as the token says. */
+export type Caller = {
+  tenantId: string;
+  /** The token's subject. */
+  sub: string;
+  roles: ReadonlySet<Role>;
+};
+
+/** What a caller may read: with no more than the `user` role, only logs of its own user_id. */
+export function readScope(caller: Caller): TenantScope {
+  const seesAll = caller.roles.has("admin") || caller.roles.has("auditor");
+  return { tenantId: caller.tenantId, userId: seesAll ? null : caller.sub };
+}
+
+/** What a caller may write: with no more than the `user` role, only logs in its own name. */
+export function writeScope(caller: Caller): TenantScope {
+  const writesAll = caller.roles.has("admin") || caller.roles.has("writer");
+  return { tenantId: caller.tenantId, userId: writesAll ? null : caller.sub };
+}

@@ -1,0 +1,75 @@
+import { errors, jwtVerify, type JWTPayload } from "jose";
+import { z } from "zod";
+import type { TokenConfig } from "../../platform/config.ts";
+import { ApiError } from "../../platform/errors.ts";
+import { type Caller, type Role, roles } from "./caller.ts";
+
+const clockToleranceSeconds = 5;
+/** Longer than any token of ours; a longer one is not worth hashing. */
+const maxTokenLength = 8_192;
+
+const roleClaim = z.union([z.string(), z.array(z.string()).max(20)]).optional();
+const claims = z.object({
+  sub: z.string().min(1).max(255),
+  /** A whole number is taken as its digits. */
+  tenant_id: z.union([z.string().min(1).max(255), z.int().transform(String)]).optional(),
+  role: roleClaim,
+  roles: roleClaim,
+});
+
+/**
+ * The caller of a token. The algorithm is the one that is configured, whatever the token says of itself.
+ *
+ * @param authorization the Authorization header
+ * @throws ApiError `unauthenticated`, `tenant_missing` or `role_missing`
+ */
+export async function verifyToken(authorization: string | undefined, config: TokenConfig): Promise<Caller> {
+  const token = /^Bearer ([\w.~+/=-]+)$/i.exec(authorization ?? "")?.[1];
+  if (token === undefined) {
+    throw unauthenticated("Send a token: Authorization: Bearer <JWT>.", authorization === undefined ? undefined : "invalid_request");
+  }
+  if (token.length > maxTokenLength) throw unauthenticated("The token is too long.", "invalid_token");
+  const payload = await verified(token, config);
+  const parsed = claims.safeParse(payload);
+  if (!parsed.success) {
+    const names = parsed.error.issues.map((issue) => issue.path[0]).join(", ");
+    throw unauthenticated(`The token's claims are not valid: ${names}.`, "invalid_token");
+  }
+  const tenantId = parsed.data.tenant_id ?? config.defaultTenant;
+  if (tenantId === undefined) throw new ApiError("tenant_missing", "The token needs a tenant_id claim.");
+  return { tenantId, sub: parsed.data.sub, roles: rolesOf(parsed.data, config.defaultRoles) };
+}
+
+async function verified(token: string, config: TokenConfig): Promise<JWTPayload> {
+  try {
+    const { payload } = await jwtVerify(token, new TextEncoder().encode(config.secret), {
+      algorithms: [config.algorithm],
+      requiredClaims: ["exp", "sub"],
+      clockTolerance: clockToleranceSeconds,
+      ...(config.issuer === undefined ? {} : { issuer: config.issuer }),
+      ...(config.audience === undefined ? {} : { audience: config.audience }),
+    });
+    return payload;
+  } catch (error) {
+    if (error instanceof errors.JWTExpired) throw unauthenticated("The token has expired.", "invalid_token");
+    if (error instanceof errors.JWTClaimValidationFailed) {
+      throw unauthenticated(`The token's claim ${error.claim} is missing or wrong.`, "invalid_token");
+    }
+    throw unauthenticated("The token is not valid.", "invalid_token");
+  }
+}
+
+function rolesOf(token: z.infer<typeof claims>, defaults: Role[]): ReadonlySet<Role> {
+  const named = [token.role ?? [], token.roles ?? []].flat();
+  // A token that names roles, even unknown ones, never gets the default.
+  const granted = named.length === 0 ? defaults : roles.filter((role) => named.includes(role));
+  if (granted.length === 0) {
+    throw new ApiError("role_missing", `The token needs a role or roles claim among ${roles.join(", ")}.`);
+  }
+  return new Set(granted);
+}
+
+function unauthenticated(detail: string, error: string | undefined): ApiError {
+  const challenge = error === undefined ? "Bearer" : `Bearer error="${error}"`;
+  return new ApiError("unauthenticated", detail, { headers: { "WWW-Authenticate": challenge } });
+}

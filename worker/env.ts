@@ -1,0 +1,20 @@
+import type { Caller } from "./auth/caller.ts";
+import type { Config } from "../platform/config.ts";
+import type { LogFields, Logger } from "../platform/logger.ts";
+import type { Wakeable } from "../platform/wakeable.ts";
+
+/** The Worker's bindings. Variables and secrets are read by parseConfig only. */
+export type Bindings = { LOG_POLLER: DurableObjectNamespace<Wakeable> };
+
+export type AppEnv = {
+  Bindings: Bindings;
+  Variables: {
+    config: Config;
+    requestId: string;
+    logger: Logger;
+    /** What the request's one log event says besides: filled as the request goes. */
+    event: LogFields;
+    /** Set behind `requireRole`. */
+    caller: Caller;
+  };
+};

@@ -1,0 +1,61 @@
+import { type Database } from "../../db/client.ts";
+import { countLogsInPostgres, listLogs } from "../../db/list-logs.ts";
+import type { LogFilter, PageRequest } from "../../events/log-filter.ts";
+import type { LogStats } from "../../events/log-stats.ts";
+import type { TenantScope } from "../../events/tenant-scope.ts";
+import type { SearchConfig } from "../../platform/config.ts";
+import { reasonOf } from "../../platform/errors.ts";
+import type { Logger } from "../../platform/logger.ts";
+import { connectSearch } from "../../search/client.ts";
+import { countLogs } from "../../search/count-logs.ts";
+import { searchLogs, type SearchPage } from "../../search/search-logs.ts";
+
+/** How long OpenSearch may take before Postgres is asked instead. */
+const searchTimeoutMs = 3_000;
+
+export type Source = "opensearch" | "postgres";
+
+type Backends = {
+  db: Database;
+  /** Undefined where no OpenSearch is configured. */
+  search: SearchConfig | undefined;
+  scope: TenantScope;
+  logger: Logger;
+};
+
+/** One page of logs, from OpenSearch if it answers and else from Postgres. */
+export async function findLogs(
+  backends: Backends,
+  filter: LogFilter,
+  page: PageRequest,
+): Promise<SearchPage & { source: Source }> {
+  return withFallback(
+    backends,
+    (search) => searchLogs(connectSearch(search, searchTimeoutMs), backends.scope, filter, page),
+    () => listLogs(backends.db, backends.scope, filter, page),
+  );
+}
+
+/** Counts of logs, from OpenSearch if it answers and else from Postgres. */
+export async function findStats(backends: Backends, filter: LogFilter): Promise<LogStats & { source: Source }> {
+  return withFallback(
+    backends,
+    (search) => countLogs(connectSearch(search, searchTimeoutMs), backends.scope, filter),
+    () => countLogsInPostgres(backends.db, backends.scope, filter),
+  );
+}
+
+async function withFallback<T>(
+  { search, logger }: Backends,
+  fromOpenSearch: (search: SearchConfig) => Promise<T>,
+  fromPostgres: () => Promise<T>,
+): Promise<T & { source: Source }> {
+  if (search) {
+    try {
+      return { ...(await fromOpenSearch(search)), source: "opensearch" };
+    } catch (error) {
+      logger.warning("search_degraded", { reason: reasonOf(error) });
+    }
+  }
+  return { ...(await fromPostgres()), source: "postgres" };
+}

@@ -1,0 +1,34 @@
+import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { connectDatabase } from "../../db/client.ts";
+import { readLog } from "../../db/read-logs.ts";
+import { auditLogJson, auditLogSchema } from "../../events/audit-log.ts";
+import { requireSection } from "../../platform/config.ts";
+import { ApiError } from "../../platform/errors.ts";
+import { readScope } from "../auth/caller.ts";
+import { readers, requireRole } from "../auth/require-role.ts";
+import type { AppEnv } from "../env.ts";
+import { jsonText } from "../json-text.ts";
+import { problemAnswers } from "../problem-answers.ts";
+
+const answer = z.object({ data: auditLogSchema });
+
+export const getLogRoute = createRoute({
+  method: "get",
+  path: "/logs/{log_id}",
+  operationId: "getLog",
+  summary: "Read one audit log",
+  middleware: [requireRole(...readers)] as const,
+  request: { params: z.object({ log_id: z.guid("must be a UUID").openapi({ format: "uuid" }) }) },
+  responses: {
+    200: { description: "The log.", content: { "application/json": { schema: answer } } },
+    ...problemAnswers(401, 403, 404, 422, 503),
+  },
+});
+
+export const getLog: RouteHandler<typeof getLogRoute, AppEnv> = async (c) => {
+  const { caller, config } = c.var;
+  const { log_id: id } = c.req.valid("param");
+  const log = await readLog(connectDatabase(requireSection(config, "database")), readScope(caller), id);
+  if (!log) throw new ApiError("not_found", "There is no log of this id.");
+  return jsonText<z.infer<typeof answer>, 200>(c, `{"data":${auditLogJson(log)}}`, 200);
+};

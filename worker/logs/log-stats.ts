@@ -1,0 +1,43 @@
+import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { connectDatabase } from "../../db/client.ts";
+import { logStatsSchema } from "../../events/log-stats.ts";
+import { requireSection } from "../../platform/config.ts";
+import { readScope } from "../auth/caller.ts";
+import { auditors, requireRole } from "../auth/require-role.ts";
+import type { AppEnv } from "../env.ts";
+import { problemAnswers } from "../problem-answers.ts";
+import { findStats } from "./find-logs.ts";
+import { filterQuery, logFilter } from "./log-query.ts";
+import { settledMark } from "./settled-mark.ts";
+
+const answer = z.object({
+  data: logStatsSchema,
+  indexed_through: z.iso.datetime(),
+  source: z.enum(["opensearch", "postgres"]),
+});
+
+export const logStatsRoute = createRoute({
+  method: "get",
+  path: "/logs/stats",
+  operationId: "getLogStats",
+  summary: "Count audit logs",
+  description: "By action, severity, resource type and user: the 100 most frequent of each. By time: hours, days or months.",
+  middleware: [requireRole(...auditors)] as const,
+  request: { query: filterQuery },
+  responses: {
+    200: { description: "The counts.", content: { "application/json": { schema: answer } } },
+    ...problemAnswers(401, 403, 422, 503),
+  },
+});
+
+export const logStats: RouteHandler<typeof logStatsRoute, AppEnv> = async (c) => {
+  const { caller, config, logger } = c.var;
+  const scope = readScope(caller);
+  const filter = await logFilter(c.req.valid("query"), caller.tenantId, config);
+  const { search } = config.sections;
+  const db = connectDatabase(requireSection(config, "database"));
+  const mark = await settledMark(db, scope);
+  const { source, ...data } = await findStats({ db, search, scope, logger }, filter);
+  const indexedThrough = new Date(search ? mark.indexedThrough : mark.safeTime).toISOString();
+  return c.json({ data, indexed_through: indexedThrough, source }, 200);
+};

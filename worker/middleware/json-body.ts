@@ -1,0 +1,39 @@
+import { createMiddleware } from "hono/factory";
+import { ApiError } from "../../platform/errors.ts";
+import type { AppEnv } from "../env.ts";
+
+/**
+ * Reads a JSON body, counting as it comes: no more than the limit is ever held. The validator parses it, and
+ * the handler finds it by `c.req.json()` and `c.req.text()`.
+ *
+ * @param maxBytes of the body as it is sent
+ * @throws ApiError `unsupported_media_type`, `too_large`, or `malformed_json` for what is not UTF-8
+ */
+export function jsonBody(maxBytes: number) {
+  return createMiddleware<AppEnv>(async (c, next) => {
+    if (!/^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i.test(c.req.header("Content-Type") ?? "")) {
+      throw new ApiError("unsupported_media_type", "Send the body as JSON, with Content-Type: application/json.");
+    }
+    const text = await readText(c.req.raw, maxBytes);
+    // Hono looks for a body here before it reads the request.
+    Object.assign(c.req.bodyCache, { text: Promise.resolve(text) });
+    await next();
+  });
+}
+
+async function readText(request: Request, maxBytes: number): Promise<string> {
+  const tooLarge = () => new ApiError("too_large", `The body is larger than ${maxBytes} bytes.`);
+  if (Number(request.headers.get("Content-Length") ?? 0) > maxBytes) throw tooLarge();
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of request.body ?? []) {
+    size += chunk.byteLength;
+    if (size > maxBytes) throw tooLarge();
+    chunks.push(chunk);
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(await new Blob(chunks).arrayBuffer());
+  } catch {
+    throw new ApiError("malformed_json", "The body is not valid UTF-8.");
+  }
+}
