@@ -1,0 +1,50 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestProject } from "vitest/node";
+import type {} from "./provided.ts";
+import { migrateDatabase } from "../db/migrate.ts";
+import { ensureBucket, ensureQueues, startAws } from "../local/aws.ts";
+import { startNeonEndpoint } from "../local/neon-endpoint.ts";
+import { startOpenSearch } from "../local/opensearch.ts";
+import { startPostgres } from "../local/postgres.ts";
+
+const keys = { region: "ap-southeast-1", accessKeyId: "fake", secretAccessKey: "fake" };
+
+/** Starts Postgres, SQS, S3 and OpenSearch once for the whole run, empty, and stops them after it. */
+export default async function startBackends(project: TestProject): Promise<() => Promise<void>> {
+  const dataDir = await mkdtemp(join(tmpdir(), "audit-log-test-"));
+  const [postgres, aws, openSearch] = await Promise.all([
+    startPostgres({ dataDir: join(dataDir, "postgres"), persistent: false, fast: true }),
+    startAws(),
+    startOpenSearch({ dataDir: join(dataDir, "opensearch"), fast: true, onProgress: (text) => console.log(text) }),
+  ]);
+  const [queues, neon] = await Promise.all([
+    ensureQueues({ ...keys, endpoint: aws.url, queues: ["logs", "exports"] }),
+    startNeonEndpoint({ databaseUrl: postgres.url }),
+    ensureBucket({ ...keys, endpoint: aws.url, bucket: "logs-export" }),
+    migrateDatabase(postgres.url),
+  ]);
+  const search = "missing" in openSearch ? undefined : openSearch;
+  if (!search && process.env["CI"]) throw new Error("CI must test against OpenSearch, and it is not here.");
+  project.provide("searchMissing", "missing" in openSearch ? openSearch.missing : "");
+  project.provide("workerEnv", {
+    DATABASE_URL: postgres.url,
+    NEON_FETCH_ENDPOINT: neon.url,
+    JWT_SECRET: "a secret of the tests, long enough to sign",
+    HASH_SECRET: "another secret of the tests, for hashing",
+    DEFAULT_ROLE: "writer,auditor",
+    AWS_ACCESS_KEY_ID: keys.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: keys.secretAccessKey,
+    AWS_ENDPOINT_URL: aws.url,
+    SQS_LOG_QUEUE_URL: queues["logs"] ?? "",
+    SQS_EXPORT_QUEUE_URL: queues["exports"] ?? "",
+    LOG_LEVEL: "ERROR",
+    ...(search ? { OPENSEARCH_HOST: search.url } : {}),
+  });
+  return async () => {
+    await neon.stop();
+    await Promise.all([postgres.stop(), aws.stop(), search?.stop()]);
+    await rm(dataDir, { recursive: true, force: true });
+  };
+}

@@ -1,0 +1,44 @@
+import { cloudflareTest } from "@cloudflare/vitest-pool-workers";
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    globalSetup: "test/backends.ts",
+    // Tests share two cores with a database, a search engine and a queue.
+    fileParallelism: false,
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    coverage: {
+      provider: "istanbul",
+      include: ["worker/**", "consumers/**", "db/**", "aws/**", "search/**", "events/**", "platform/**", "local/**"],
+      exclude: ["**/*.test.ts", "**/*.toml", "**/*.sql", "**/*.json"],
+      reporter: ["text", "html", "cobertura"],
+      thresholds: { lines: 95 },
+    },
+    projects: [
+      {
+        // Inside workerd: everything that runs in a Worker.
+        plugins: [
+          cloudflareTest(({ inject }) => ({
+            main: "test/workers/all-workers.ts",
+            miniflare: {
+              compatibilityDate: "2026-10-01",
+              compatibilityFlags: ["nodejs_compat"],
+              bindings: inject("workerEnv"),
+              durableObjects: { LOG_POLLER: { className: "LogPoller", useSQLite: true } },
+            },
+          })),
+        ],
+        extends: true,
+        test: {
+          name: "workers",
+          include: ["{worker,consumers,db,aws,search,events,platform}/**/*.test.ts", "test/workers/**/*.test.ts"],
+        },
+      },
+      {
+        extends: true,
+        test: { name: "node", include: ["local/**/*.test.ts", "bench/**/*.test.ts", "test/node/**/*.test.ts"] },
+      },
+    ],
+  },
+});
