@@ -1,10 +1,14 @@
 import { describe } from "vitest";
+import { errorJourneys } from "../journeys/errors.ts";
 import { findLogsJourneys } from "../journeys/find-logs.ts";
+import { isolationJourneys } from "../journeys/isolation.ts";
 import { writeAndReadJourneys } from "../journeys/write-and-read.ts";
 import { nowhere, searchMissing, workers, workersWith } from "./tools.ts";
 
 describe("in workerd", () => {
   writeAndReadJourneys(workers);
+  errorJourneys(workers);
+  isolationJourneys(workers);
 });
 
 describe.skipIf(searchMissing !== "")(`with OpenSearch (skipped: ${searchMissing})`, () => {
@@ -13,6 +17,7 @@ describe.skipIf(searchMissing !== "")(`with OpenSearch (skipped: ${searchMissing
 
 describe("while OpenSearch does not answer", () => {
   findLogsJourneys(workersWith({ OPENSEARCH_HOST: nowhere }), "postgres");
+  isolationJourneys(workersWith({ OPENSEARCH_HOST: nowhere }));
 });
 
 describe("without OpenSearch", () => {

@@ -1,0 +1,147 @@
+import { describe, expect, test } from "vitest";
+import { callerOf, entry, expectProblem, newTenant, type Target } from "./api.ts";
+
+const routes: [string, string, unknown?][] = [
+  ["POST", "/api/v1/logs", entry()],
+  ["POST", "/api/v1/logs/bulk", { logs: [entry()] }],
+  ["GET", "/api/v1/logs"],
+  ["GET", "/api/v1/logs/stats"],
+  ["GET", `/api/v1/logs/${crypto.randomUUID()}`],
+];
+
+/** Who may do what, and the walls between tenants. */
+export function isolationJourneys(target: Target): void {
+  describe.each(routes)("%s %s", (method, path, body) => {
+    const as = (claims: Record<string, unknown>) =>
+      callerOf(target, { tenant_id: newTenant(), ...claims }).call(method, path, body);
+
+    test("needs a token", async () => {
+      const init = { method, ...(body ? { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } } : {}) };
+      const response = await target.fetch(path, init);
+      expect(response.status).toBe(401);
+      expect(response.headers.get("WWW-Authenticate")).toBe("Bearer");
+      expect(await response.json()).toMatchObject({ code: "unauthenticated" });
+    });
+
+    test("refuses an expired token", async () => {
+      const answer = await as({ exp: Math.floor(Date.now() / 1000) - 60 });
+      expectProblem(answer, 401, "unauthenticated");
+      expect(answer.headers.get("WWW-Authenticate")).toBe('Bearer error="invalid_token"');
+    });
+
+    test("refuses a token that never expires", async () => {
+      expectProblem(await as({ exp: undefined }), 401, "unauthenticated");
+    });
+
+    test("refuses a token without a tenant", async () => {
+      expectProblem(await as({ tenant_id: undefined }), 403, "tenant_missing");
+    });
+
+    test("refuses a role that does not exist, and platform admins", async () => {
+      expectProblem(await as({ role: "root" }), 403, "role_missing");
+      expectProblem(await as({ role: "platform_admin" }), 403, "forbidden");
+    });
+  });
+
+  test.each([
+    ["admin", 201, 201, 200, 200, 404],
+    ["writer", 201, 201, 403, 403, 403],
+    ["auditor", 403, 403, 200, 200, 404],
+    // Not in its own name: refused.
+    ["user", 403, 403, 200, 403, 404],
+  ])("the role %s is answered with %j, %j, %j, %j, %j", async (role, ...statuses) => {
+    const caller = callerOf(target, { tenant_id: newTenant(), role, sub: "alice" });
+    const answers = await Promise.all(routes.map(([method, path, body]) => caller.call(method, path, body)));
+    expect(answers.map((answer) => answer.status)).toEqual(statuses);
+  });
+
+  test("a token without a role gets the default role, and one with several has all of them", async () => {
+    const none = callerOf(target, { tenant_id: newTenant(), role: undefined });
+    await none.create();
+    expect((await none.get("/api/v1/logs")).status).toBe(200);
+    const both = callerOf(target, { tenant_id: newTenant(), role: undefined, roles: ["writer", "auditor"] });
+    await both.create();
+    expect((await both.get("/api/v1/logs/stats")).status).toBe(200);
+  });
+
+  describe("two tenants", () => {
+    test("never see each other's logs, by any route", async () => {
+      const [one, other] = [newTenant(), newTenant()].map((tenant) => callerOf(target, { tenant_id: tenant }));
+      if (!one || !other) throw new Error("unreachable");
+      const secret = `secret-${crypto.randomUUID()}`;
+      const ids = await one.createAll([{ description: secret, user_id: "u" }, { description: secret, user_id: "u" }]);
+      await one.settled();
+      expect((await one.list({ search: secret })).total).toBe(2);
+
+      expectProblem(await other.get(`/api/v1/logs/${ids[0]}`), 404, "not_found");
+      for (const query of [{}, { search: secret }, { user_id: "u" }, { resource_id: "doc_1" }, { order: "asc" }]) {
+        const list = await other.list(query);
+        expect([list.total, list.items]).toEqual([0, []]);
+      }
+      const stats = await other.get("/api/v1/logs/stats");
+      expect(stats.body).toMatchObject({ data: { total: 0, user_counts: [] } });
+    });
+
+    test("cannot use each other's cursors", async () => {
+      const one = callerOf(target, { tenant_id: newTenant() });
+      const other = callerOf(target, { tenant_id: newTenant() });
+      await one.createAll([{}, {}, {}]);
+      await one.settled();
+      const { next_cursor: cursor } = await one.list({ page_size: "1" });
+      const answer = await other.get(`/api/v1/logs?cursor=${cursor}`);
+      expect(expectProblem(answer, 422, "validation_failed")).toEqual(["cursor"]);
+    });
+
+    test("are told apart by any character of their names", async () => {
+      const name = newTenant();
+      const odd = [name, `${name} `, `${name}*`, `${name}' or '1'='1`, `${name}%`, name.toUpperCase(), `${name}é🔥`];
+      const callers = odd.map((tenant) => callerOf(target, { tenant_id: tenant }));
+      await Promise.all(callers.map((caller, n) => caller.create({ resource_id: String(n) })));
+      for (const [n, caller] of callers.entries()) {
+        await caller.settled();
+        const { items } = await caller.list();
+        expect(items.map((item) => item["resource_id"])).toEqual([String(n)]);
+      }
+    });
+
+    test("may have a number for a name, which is its digits", async () => {
+      const number = Math.floor(Math.random() * 1e12);
+      await callerOf(target, { tenant_id: number }).create();
+      const named = callerOf(target, { tenant_id: String(number) });
+      await named.settled();
+      expect((await named.list()).total).toBe(1);
+    });
+  });
+
+  describe("the user role", () => {
+    test("creates in its own name only, and the answer says which entry is not", async () => {
+      const user = callerOf(target, { tenant_id: newTenant(), role: "user", sub: "u_1" });
+      await user.create({ user_id: "u_1" });
+      const answer = await user.post("/api/v1/logs/bulk", { logs: [entry({ user_id: "u_1" }), entry({ user_id: "u_2" }), entry()] });
+      expect(expectProblem(answer, 403, "forbidden")).toEqual(["/logs/1/user_id", "/logs/2/user_id"]);
+    });
+
+    test("reads only logs of its own user_id", async () => {
+      const tenant = newTenant();
+      const admin = callerOf(target, { tenant_id: tenant });
+      const user = callerOf(target, { tenant_id: tenant, role: "user", sub: "u_1" });
+      const [mine, others] = await admin.createAll([{ user_id: "u_1" }, { user_id: "u_2" }, {}]);
+      await admin.settled();
+      expect((await user.get(`/api/v1/logs/${mine}`)).status).toBe(200);
+      expectProblem(await user.get(`/api/v1/logs/${others}`), 404, "not_found");
+      const list = await user.list();
+      expect([list.total, list.items.map((item) => item.id)]).toEqual([1, [mine]]);
+      expect((await user.list({ user_id: "u_2" })).total).toBe(0);
+      const { next_cursor: cursor } = await admin.list({ page_size: "1" });
+      expectProblem(await user.get(`/api/v1/logs?cursor=${cursor}`), 422, "validation_failed");
+    });
+
+    test("beside a reading role reads everything", async () => {
+      const tenant = newTenant();
+      await callerOf(target, { tenant_id: tenant }).create({ user_id: "u_2" });
+      const both = callerOf(target, { tenant_id: tenant, roles: ["user", "auditor"], role: undefined, sub: "u_1" });
+      await both.settled();
+      expect((await both.list()).total).toBe(1);
+    });
+  });
+}
