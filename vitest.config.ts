@@ -25,13 +25,18 @@ export default defineConfig({
               compatibilityDate: "2026-10-01",
               compatibilityFlags: ["nodejs_compat"],
               bindings: inject("workerEnv"),
-              durableObjects: { LOG_POLLER: { className: "LogPoller", useSQLite: true } },
+              durableObjects: {
+                LOG_POLLER: { className: "LogPoller", useSQLite: true },
+                DEAF_POLLER: { className: "DeafPoller", useSQLite: true },
+              },
             },
           })),
         ],
         extends: true,
         test: {
           name: "workers",
+          // One workerd for all files: a poller that is cut off in its long poll takes a message with it.
+          isolate: false,
           include: ["{worker,consumers,db,aws,search,events,platform}/**/*.test.ts", "test/workers/**/*.test.ts"],
         },
       },

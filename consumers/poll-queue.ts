@@ -45,10 +45,13 @@ export abstract class QueuePoller extends DurableObject<object> {
     super(context, env);
     this.config = parseConfig(env);
     this.logger = createLogger(loggerName, this.config.logLevel);
+    if (this.config.problems.length > 0) {
+      this.logger.error("misconfigured", { problems: this.config.problems });
+    }
   }
 
-  /** The queue to poll. Throws `misconfigured` while that, or what the work needs, is not configured. */
-  protected abstract queueUrl(): string;
+  /** The queue to poll; undefined, and the poller sleeps, where that or what the work needs is not configured. */
+  protected abstract queueUrl(): string | undefined;
   protected abstract handle(messages: ReceivedMessage[]): Promise<Handled>;
   /** Throws while what the work needs does not answer. Asked after a failure, before anything is received. */
   protected abstract probe(): Promise<void>;
@@ -80,16 +83,17 @@ export abstract class QueuePoller extends DurableObject<object> {
   private async backOff(error: unknown): Promise<void> {
     const failures = ((await this.ctx.storage.get<number>("failures")) ?? 0) + 1;
     const ceiling = Math.min(backoffMs.first * 2 ** (failures - 1), backoffMs.most);
-    const delay = ceiling / 2 + (Math.random() * ceiling) / 2;
+    const delay = Math.round(ceiling / 2 + (Math.random() * ceiling) / 2);
     const resumeAt = Date.now() + delay;
     await this.ctx.storage.put({ failures, resume_at: resumeAt });
     await this.ctx.storage.setAlarm(resumeAt);
-    this.logger.error("poll_failed", { reason: reasonOf(error), failures, retry_in_ms: Math.round(delay) });
+    this.logger.error("poll_failed", { reason: reasonOf(error), failures, retry_in_ms: delay });
   }
 
   /** Polls until the turn is over. Returns whether the queue has been empty for so long that the poller may sleep. */
   private async takeTurn(): Promise<boolean> {
     const queueUrl = this.queueUrl();
+    if (queueUrl === undefined) return true;
     const sqs = connectSqs(requireSection(this.config, "sqs"));
     const began = Date.now();
     // Each receive counts towards the dead-letter queue: healthy messages must not pay for an outage.

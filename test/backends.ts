@@ -1,6 +1,9 @@
+import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import pg from "pg";
 import type { TestProject } from "vitest/node";
 import type {} from "./provided.ts";
 import { migrateDatabase } from "../db/migrate.ts";
@@ -25,9 +28,16 @@ export default async function startBackends(project: TestProject): Promise<() =>
     ensureBucket({ ...keys, endpoint: aws.url, bucket: "logs-export" }),
     migrateDatabase(postgres.url),
   ]);
+  const hanging = createServer(() => {});
+  hanging.listen(0, "127.0.0.1");
+  await once(hanging, "listening");
+  const spareUrl = await makeSpareDatabase(postgres.url);
   const search = "missing" in openSearch ? undefined : openSearch;
   if (!search && process.env["CI"]) throw new Error("CI must test against OpenSearch, and it is not here.");
   project.provide("searchMissing", "missing" in openSearch ? openSearch.missing : "");
+  project.provide("spareDatabaseUrl", spareUrl);
+  const address = hanging.address();
+  project.provide("hangingUrl", `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`);
   project.provide("workerEnv", {
     DATABASE_URL: postgres.url,
     NEON_FETCH_ENDPOINT: neon.url,
@@ -43,8 +53,21 @@ export default async function startBackends(project: TestProject): Promise<() =>
     ...(search ? { OPENSEARCH_HOST: search.url } : {}),
   });
   return async () => {
+    hanging.close();
     await neon.stop();
     await Promise.all([postgres.stop(), aws.stop(), search?.stop()]);
     await rm(dataDir, { recursive: true, force: true });
   };
+}
+
+/** A second database on the same server, for tests that break a whole one. */
+async function makeSpareDatabase(url: string): Promise<string> {
+  const client = new pg.Client(url);
+  await client.connect();
+  await client.query("create database spare");
+  await client.end();
+  const spare = new URL(url);
+  spare.pathname = "/spare";
+  await migrateDatabase(spare.href);
+  return spare.href;
 }

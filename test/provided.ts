@@ -4,6 +4,10 @@ declare module "vitest" {
   export interface ProvidedContext {
     /** The variables of the Workers, pointing at the real parts that this run started. */
     workerEnv: Record<string, string>;
+    /** A migrated database that nothing else uses. */
+    spareDatabaseUrl: string;
+    /** Takes connections and never answers. */
+    hangingUrl: string;
     /** Why there is no OpenSearch, where there is none. */
     searchMissing: string;
   }

@@ -27,10 +27,9 @@ export class LogPoller extends QueuePoller {
     super(context, env, loggerName);
   }
 
-  protected override queueUrl(): string {
-    requireSection(this.config, "database");
-    requireSection(this.config, "search");
-    return requireSection(this.config, "sqs").logQueueUrl;
+  protected override queueUrl(): string | undefined {
+    const { database, search, sqs } = this.config.sections;
+    return database && search && sqs?.logQueueUrl;
   }
 
   protected override async probe(): Promise<void> {

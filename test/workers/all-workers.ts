@@ -1,4 +1,13 @@
+import { LogPoller } from "../../consumers/indexer/index.ts";
 import { app } from "../../worker/app.ts";
 
-export { LogPoller } from "../../consumers/indexer/index.ts";
+export { LogPoller };
+
+/** A poller whose OpenSearch does not answer. */
+export class DeafPoller extends LogPoller {
+  constructor(context: DurableObjectState, env: object) {
+    super(context, { ...env, OPENSEARCH_HOST: "http://127.0.0.1:9" });
+  }
+}
+
 export default app;

@@ -1,0 +1,82 @@
+import { sql } from "drizzle-orm";
+import { beforeAll, describe, expect, test } from "vitest";
+import { asRole, inTenant, sqlState } from "../../db/client.ts";
+import type { TenantScope } from "../../events/tenant-scope.ts";
+import { callerOf, newTenant } from "../journeys/api.ts";
+import { ownerOf } from "./database.ts";
+import { workers } from "./tools.ts";
+
+describe("row-level security", () => {
+  const [mine, theirs] = [newTenant(), newTenant()];
+  const scope: TenantScope = { tenantId: mine, userId: null };
+  const db = ownerOf();
+  const month = new Date().toISOString().slice(0, 7).replace("-", "_");
+
+  beforeAll(async () => {
+    await callerOf(workers, { tenant_id: mine }).createAll([{ user_id: "u_1" }, { user_id: "u_2" }, {}]);
+    await callerOf(workers, { tenant_id: theirs }).createAll([{ user_id: "u_1" }]);
+  });
+
+  async function seen(table: string, as = scope): Promise<number> {
+    const [result] = await inTenant(db, as, [db.execute(sql`select count(*)::int as n from ${sql.identifier(table)}`)]);
+    return Number(result.rows[0]?.["n"]);
+  }
+
+  async function refusal(statement: ReturnType<typeof sql>, as = scope): Promise<string | undefined> {
+    try {
+      await inTenant(db, as, [db.execute(statement)]);
+      return undefined;
+    } catch (error) {
+      return sqlState(error);
+    }
+  }
+
+  test("shows a tenant its own rows where a query forgets its WHERE", async () => {
+    expect(await seen("audit_logs")).toBe(3);
+    expect(await seen("tenants")).toBe(1);
+    expect(await seen("pending_index")).toBeLessThanOrEqual(3);
+  });
+
+  test("shows the user role its own logs where a query forgets its WHERE", async () => {
+    expect(await seen("audit_logs", { tenantId: mine, userId: "u_1" })).toBe(1);
+  });
+
+  test("shows nothing where no tenant is set", async () => {
+    expect(await seen("audit_logs", { tenantId: "", userId: null })).toBe(0);
+    expect(await seen("pending_index", { tenantId: "", userId: null })).toBe(0);
+  });
+
+  test("forgets the tenant when the transaction is over", async () => {
+    expect(await seen("audit_logs")).toBe(3);
+    const [result] = await asRole(db, "audit_indexer", [db.execute(sql`select app_tenant() as tenant`)]);
+    expect(result.rows[0]?.["tenant"]).toBeNull();
+  });
+
+  test.each([
+    ["update audit_logs set action = 'changed'"],
+    ["delete from audit_logs"],
+    ["truncate audit_logs"],
+    ["delete from pending_index"],
+    ["delete from tenants"],
+    [`select * from audit_logs_${month}`],
+    ["alter table audit_logs disable row level security"],
+    ["insert into index_failures (tenant_id, log_id, reason) values ('x', gen_random_uuid(), 'x')"],
+  ])("refuses the API's role: %s", async (statement) => {
+    expect(await refusal(sql.raw(statement))).toMatch(/^42501$/);
+  });
+
+  test("refuses to write for another tenant, or for another user", async () => {
+    const insert = (tenant: string, user: string) => sql`
+      insert into audit_logs (id, tenant_id, created_at, occurred_at, recorded_by, action, severity, actor_type, user_id, resource_type, resource_id)
+      values (audit_log_id(now(), 0), ${tenant}, now(), now(), 'x', 'a', 'INFO', 'user', ${user}, 'r', '1')`;
+    expect(await refusal(insert(theirs, "u_1"))).toBe("42501");
+    expect(await refusal(insert(mine, "u_2"), { tenantId: mine, userId: "u_1" })).toBe("42501");
+    expect(await refusal(sql`insert into pending_index (tenant_id, log_id) values (${theirs}, gen_random_uuid())`)).toBe("42501");
+  });
+
+  test.each(["audit_indexer", "audit_maintenance"] as const)("lets %s change no log", async (role) => {
+    for (const statement of [sql`update audit_logs set action = 'x'`, sql`delete from audit_logs`]) {
+      await expect(asRole(db, role, [db.execute(statement)])).rejects.toSatisfy((error) => sqlState(error) === "42501");
+    }
+  });
+});
