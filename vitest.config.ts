@@ -10,8 +10,8 @@ export default defineConfig({
     hookTimeout: 60_000,
     coverage: {
       provider: "istanbul",
-      include: ["worker/**", "consumers/**", "db/**", "aws/**", "search/**", "events/**", "platform/**", "local/**"],
-      exclude: ["**/*.test.ts", "**/*.toml", "**/*.sql", "**/*.json"],
+      include: ["{worker,consumers,db,aws,search,events,platform,local}/**/*.ts"],
+      exclude: ["**/*.test.ts", "**/.wrangler/**"],
       reporter: ["text", "html", "cobertura"],
       thresholds: { lines: 95 },
     },
@@ -25,6 +25,7 @@ export default defineConfig({
               compatibilityDate: "2026-10-01",
               compatibilityFlags: ["nodejs_compat"],
               bindings: inject("workerEnv"),
+              assets: { directory: "dist/docs", binding: "ASSETS" },
               durableObjects: {
                 LOG_POLLER: { className: "LogPoller", useSQLite: true },
                 DEAF_POLLER: { className: "DeafPoller", useSQLite: true },

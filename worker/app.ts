@@ -8,6 +8,7 @@ import { logStats, logStatsRoute } from "./logs/log-stats.ts";
 import { problemResponse, refuseInvalid } from "./middleware/errors.ts";
 import { requestLog } from "./middleware/request-log.ts";
 import { unknownRoute } from "./middleware/unknown-route.ts";
+import { docs } from "./operations/docs.ts";
 import { health, healthRoute } from "./operations/health.ts";
 import { openApiDocument } from "./operations/openapi.ts";
 
@@ -21,10 +22,13 @@ api.openapi(listLogsRoute, listLogs);
 api.openapi(logStatsRoute, logStats);
 api.openapi(getLogRoute, getLog);
 api.get("/openapi.json", openApiDocument(api));
+api.get("/docs", docs);
+api.get("/docs/:file", docs);
 
 export const app = newRouter();
 app.use(requestLog);
 app.route("/api/v1", api);
 app.openapi(healthRoute, health);
+app.get("/docs", (c) => c.redirect("/api/v1/docs"));
 app.notFound(unknownRoute(app));
 app.onError(problemResponse);

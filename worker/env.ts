@@ -4,7 +4,11 @@ import type { LogFields, Logger } from "../platform/logger.ts";
 import type { Wakeable } from "../platform/wakeable.ts";
 
 /** The Worker's bindings. Variables and secrets are read by parseConfig only. */
-export type Bindings = { LOG_POLLER: DurableObjectNamespace<Wakeable> };
+export type Bindings = {
+  LOG_POLLER: DurableObjectNamespace<Wakeable>;
+  /** The parts of the docs page. */
+  ASSETS: Fetcher;
+};
 
 export type AppEnv = {
   Bindings: Bindings;
