@@ -81,13 +81,14 @@ const leased = z.array(z.object({ tenant_id: z.string(), log_id: z.string() }));
  * an hour: two sweeps do not send one row twice, and a row that fails does not crowd out the others.
  *
  * @param limit rows at most
+ * @param graceSeconds how much longer than that a row must have waited
  */
-export async function leaseOverdue(db: Database, limit: number): Promise<OutboxKey[]> {
+export async function leaseOverdue(db: Database, limit: number, graceSeconds = 0): Promise<OutboxKey[]> {
   const [result] = await asRole(db, "audit_maintenance", [
     db.execute(sql`
       with overdue as (
         select tenant_id, log_id from pending_index
-        where due_at < clock_timestamp()
+        where due_at < clock_timestamp() - make_interval(secs => ${graceSeconds})
         order by due_at limit ${limit}
         for update skip locked
       )

@@ -175,3 +175,8 @@ function openSearchNode(host: string, port: string | undefined): string | undefi
   if (!/:\d+\/?$/.test(withScheme) && port !== undefined) url.port = port;
   return url.origin;
 }
+
+/** Every variable that the Workers read. */
+export const variables: readonly string[] = [...Object.values(sections), logSection].flatMap((section) =>
+  Object.keys(section.in.shape),
+);

@@ -64,7 +64,8 @@ export async function searchLogs(
   const found = answer.parse(
     await runSearch(client, scope, {
       query,
-      size: size + 1,
+      // One more tells whether there are more; from + size may not pass the limit of a result window.
+      size: Math.min(size + 1, maxCountedTotal - skip),
       from: skip,
       sort: [{ created_at: order }, { id: order }],
       ...(after === null ? {} : { search_after: [idTime(after), after] }),
@@ -73,10 +74,12 @@ export async function searchLogs(
   );
   const logs = found.hits.hits.map((hit) => hit._source);
   const { total } = found.hits;
+  const isLowerBound = total !== undefined && total.relation !== "eq";
+  const endsTheWindow = skip + size === maxCountedTotal;
   return {
     logs: logs.slice(0, size),
-    hasMore: logs.length > size,
-    total: total ? { count: total.value, isLowerBound: total.relation !== "eq" } : null,
+    hasMore: logs.length > size || (endsTheWindow && isLowerBound),
+    total: total ? { count: total.value, isLowerBound } : null,
   };
 }
 

@@ -161,6 +161,21 @@ export function findLogsJourneys(target: Target, source: "opensearch" | "postgre
       });
     });
 
+    test.each([
+      [1, "T\\d\\d:00:00.000Z"],
+      [24 * 30, "T00:00:00.000Z"],
+      [24 * 300, "-01T00:00:00.000Z"],
+    ])("the timeline of the last %d hours has buckets to fit", async (hours, key) => {
+      const from = new Date(Date.now() - hours * 3_600_000).toISOString();
+      const { text } = await caller.get(`/api/v1/logs/stats?from=${from}`);
+      expect(text).toMatch(new RegExp(`"timeline":\\[\\{"key":"[-\\dT:]*${key}","doc_count":8\\}\\]`));
+    });
+
+    test("the last page that a number reaches is answered like any other", async () => {
+      expect(await caller.list({ page: "1000" })).toMatchObject({ source, items: [], total: 8 });
+      expect(await caller.list({ page: "100", page_size: "100" })).toMatchObject({ source, items: [], total: 8 });
+    });
+
     test("stats of nothing are empty", async () => {
       const { body } = await caller.get("/api/v1/logs/stats?action=none");
       expect(body).toMatchObject({ data: { total: 0, action_counts: [], timeline: [] } });

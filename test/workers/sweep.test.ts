@@ -74,6 +74,19 @@ describe("the outbox sweep", () => {
     expect(counts.reduce((sum, count) => sum + count)).toBeGreaterThanOrEqual(300);
   });
 
+  test("adds nothing to a queue that is behind, but for rows that have waited for very long", async () => {
+    const { url } = await newQueue();
+    await sqs.send(url, [{ body: "waiting", groupId: "g" }]);
+    const [recent, old] = [newTenant(), newTenant()];
+    for (const tenant of [recent, old]) await callerOf(withoutSqs, { tenant_id: tenant }).create();
+    await rowsOf(sql`update pending_index set due_at = now() - interval '9 minutes' where tenant_id = ${recent}`);
+    await rowsOf(sql`update pending_index set due_at = now() - interval '11 minutes' where tenant_id = ${old}`);
+    await sweepOutbox(ownerOf(), sqs, url);
+    const sent = (await drain(url)).map((body) => parseIndexMessage(body)?.tenant_id);
+    expect(sent).toContain(old);
+    expect(sent).not.toContain(recent);
+  });
+
   test("says what failed and ends well where the database or SQS does not answer", async () => {
     const log = vi.spyOn(console, "error").mockImplementation(() => {});
     await runCron(maintenance, { DATABASE_URL: "" });
