@@ -38,12 +38,18 @@ export default defineConfig({
           name: "workers",
           // One workerd for all files: a poller that is cut off in its long poll takes a message with it.
           isolate: false,
-          include: ["{worker,consumers,db,aws,search,events,platform}/**/*.test.ts", "test/workers/**/*.test.ts"],
+          include: [
+            "{worker,consumers,db,aws,search,events,platform}/**/*.test.ts",
+            "test/workers/**/*.test.ts",
+          ],
         },
       },
       {
         extends: true,
-        test: { name: "node", include: ["local/**/*.test.ts", "bench/**/*.test.ts", "test/node/**/*.test.ts"] },
+        test: {
+          name: "node",
+          include: ["local/**/*.test.ts", "bench/**/*.test.ts", "test/node/**/*.test.ts"],
+        },
       },
     ],
   },

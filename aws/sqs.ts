@@ -41,7 +41,9 @@ const received = z.object({
     .nullish(),
 });
 const batchResult = z.object({
-  Failed: z.array(z.object({ Id: z.string(), Code: z.string(), Message: z.string().nullish() })).nullish(),
+  Failed: z
+    .array(z.object({ Id: z.string(), Code: z.string(), Message: z.string().nullish() }))
+    .nullish(),
 });
 const attributesResult = z.object({ Attributes: z.record(z.string(), z.string()).nullish() });
 const queueUrlResult = z.object({ QueueUrl: z.string() });
@@ -65,12 +67,19 @@ export function connectSqs(config: SqsConfig, timeoutMs = 5_000) {
     try {
       const response = await aws.fetch(`${config.endpoint}/`, {
         method: "POST",
-        headers: { "Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": `AmazonSQS.${action}` },
+        headers: {
+          "Content-Type": "application/x-amz-json-1.0",
+          "X-Amz-Target": `AmazonSQS.${action}`,
+        },
         body: JSON.stringify(body),
         signal: AbortSignal.timeout(timeout),
       });
       const text = await response.text();
-      if (!response.ok) throw new SqsError(`${action} was answered with ${response.status}: ${text.slice(0, 300)}`, response.status);
+      if (!response.ok)
+        throw new SqsError(
+          `${action} was answered with ${response.status}: ${text.slice(0, 300)}`,
+          response.status,
+        );
       return text === "" ? {} : JSON.parse(text);
     } catch (error) {
       if (error instanceof SqsError) throw error;
@@ -79,12 +88,20 @@ export function connectSqs(config: SqsConfig, timeoutMs = 5_000) {
   }
 
   /** Runs a batch call for any number of entries, ten at a time. A batch answers 200 with entries that failed. */
-  async function batch<T>(action: string, queueUrl: string, items: readonly T[], entry: (item: T) => object): Promise<T[]> {
+  async function batch<T>(
+    action: string,
+    queueUrl: string,
+    items: readonly T[],
+    entry: (item: T) => object,
+  ): Promise<T[]> {
     const failed: T[] = [];
     for (let at = 0; at < items.length; at += maxBatch) {
       const part = items.slice(at, at + maxBatch);
       const answer = batchResult.parse(
-        await call(action, { QueueUrl: queueUrl, Entries: part.map((item, n) => ({ Id: String(n), ...entry(item) })) }),
+        await call(action, {
+          QueueUrl: queueUrl,
+          Entries: part.map((item, n) => ({ Id: String(n), ...entry(item) })),
+        }),
       );
       const failedIds = new Set((answer.Failed ?? []).map((failure) => failure.Id));
       failed.push(...part.filter((_, n) => failedIds.has(String(n))));
@@ -98,7 +115,10 @@ export function connectSqs(config: SqsConfig, timeoutMs = 5_000) {
      * @returns those that SQS did not take
      */
     send: (queueUrl: string, entries: readonly MessageToSend[]) =>
-      batch("SendMessageBatch", queueUrl, entries, (entry) => ({ MessageBody: entry.body, MessageGroupId: entry.groupId })),
+      batch("SendMessageBatch", queueUrl, entries, (entry) => ({
+        MessageBody: entry.body,
+        MessageGroupId: entry.groupId,
+      })),
 
     /** Waits up to 20 s for up to ten messages, which then stay invisible to others for `visibilitySeconds`. */
     async receive(queueUrl: string, visibilitySeconds: number): Promise<ReceivedMessage[]> {
@@ -129,10 +149,15 @@ export function connectSqs(config: SqsConfig, timeoutMs = 5_000) {
      * @returns those that SQS did not delete: they come again
      */
     delete: (queueUrl: string, messages: readonly ReceivedMessage[]) =>
-      batch("DeleteMessageBatch", queueUrl, messages, (message) => ({ ReceiptHandle: message.receiptHandle })),
+      batch("DeleteMessageBatch", queueUrl, messages, (message) => ({
+        ReceiptHandle: message.receiptHandle,
+      })),
 
     /** Lets messages come again after a delay in seconds. */
-    retryLater: (queueUrl: string, messages: readonly { message: ReceivedMessage; delaySeconds: number }[]) =>
+    retryLater: (
+      queueUrl: string,
+      messages: readonly { message: ReceivedMessage; delaySeconds: number }[],
+    ) =>
       batch("ChangeMessageVisibilityBatch", queueUrl, messages, ({ message, delaySeconds }) => ({
         ReceiptHandle: message.receiptHandle,
         VisibilityTimeout: delaySeconds,
@@ -150,15 +175,22 @@ export function connectSqs(config: SqsConfig, timeoutMs = 5_000) {
     /** The queue's dead-letter queue, or undefined where its redrive policy names none. */
     async deadLetterQueue(queueUrl: string): Promise<string | undefined> {
       const policy = (await attributesOf(queueUrl))["RedrivePolicy"];
-      const arn = policy && z.object({ deadLetterTargetArn: z.string() }).safeParse(JSON.parse(policy)).data?.deadLetterTargetArn;
+      const arn =
+        policy &&
+        z.object({ deadLetterTargetArn: z.string() }).safeParse(JSON.parse(policy)).data
+          ?.deadLetterTargetArn;
       if (!arn) return undefined;
       const [, , , , account, name] = arn.split(":");
-      return queueUrlResult.parse(await call("GetQueueUrl", { QueueName: name, QueueOwnerAWSAccountId: account })).QueueUrl;
+      return queueUrlResult.parse(
+        await call("GetQueueUrl", { QueueName: name, QueueOwnerAWSAccountId: account }),
+      ).QueueUrl;
     },
   };
 
   async function attributesOf(queueUrl: string): Promise<Record<string, string>> {
-    const answer = attributesResult.parse(await call("GetQueueAttributes", { QueueUrl: queueUrl, AttributeNames: ["All"] }));
+    const answer = attributesResult.parse(
+      await call("GetQueueAttributes", { QueueUrl: queueUrl, AttributeNames: ["All"] }),
+    );
     return answer.Attributes ?? {};
   }
 }

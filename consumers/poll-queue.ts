@@ -98,11 +98,18 @@ export abstract class QueuePoller extends DurableObject<object> {
     const began = Date.now();
     // Each receive counts towards the dead-letter queue: healthy messages must not pay for an outage.
     if ((await this.ctx.storage.get<number>("failures")) !== undefined) await this.probe();
-    this.lastSign = Math.max(this.lastSign, (await this.ctx.storage.get<number>("last_message_at")) ?? began);
+    this.lastSign = Math.max(
+      this.lastSign,
+      (await this.ctx.storage.get<number>("last_message_at")) ?? began,
+    );
     const open = new Set<Promise<void>>();
-    let failure: unknown;
+    const turn: { failure?: unknown } = {};
     try {
-      for (let round = 0; round < maxRounds && Date.now() - began < turnMs && failure === undefined; round++) {
+      for (
+        let round = 0;
+        round < maxRounds && Date.now() - began < turnMs && turn.failure === undefined;
+        round++
+      ) {
         const messages = await sqs.receive(queueUrl, visibilitySeconds);
         if (messages.length === 0) {
           if (Date.now() - this.lastSign >= idleBeforeSleepMs) return true;
@@ -111,7 +118,7 @@ export abstract class QueuePoller extends DurableObject<object> {
         this.lastSign = Date.now();
         const handled = await this.handle(messages);
         const settled = this.settle(sqs, queueUrl, handled).catch((error: unknown) => {
-          failure = error;
+          turn.failure = error;
         });
         open.add(settled);
         void settled.finally(() => open.delete(settled));
@@ -120,18 +127,27 @@ export abstract class QueuePoller extends DurableObject<object> {
     } finally {
       await Promise.all(open);
     }
-    if (failure !== undefined) throw failure;
+    if (turn.failure !== undefined) throw turn.failure;
     await this.ctx.storage.put("last_message_at", this.lastSign);
     return false;
   }
 
   private async settle(sqs: Sqs, queueUrl: string, handled: Handled): Promise<void> {
     const outcomes = await handled.outcomes;
-    const buried = await this.bury(sqs, queueUrl, outcomes.filter((outcome) => outcome.to === "dead-letter"));
-    const done = [...outcomes.filter((outcome) => outcome.to === "delete"), ...buried].map(({ message }) => message);
+    const buried = await this.bury(
+      sqs,
+      queueUrl,
+      outcomes.filter((outcome) => outcome.to === "dead-letter"),
+    );
+    const done = [...outcomes.filter((outcome) => outcome.to === "delete"), ...buried].map(
+      ({ message }) => message,
+    );
     if (done.length > 0) {
       const kept = await sqs.delete(queueUrl, done);
-      if (kept.length > 0) this.logger.warning("delete_failed", { messages: kept.map((message) => message.messageId) });
+      if (kept.length > 0)
+        this.logger.warning("delete_failed", {
+          messages: kept.map((message) => message.messageId),
+        });
     }
     const retried = outcomes.filter((outcome) => outcome.to === "retry");
     if (retried.length > 0) await sqs.retryLater(queueUrl, retried);
@@ -146,10 +162,18 @@ export abstract class QueuePoller extends DurableObject<object> {
     if (dead.length === 0) return [];
     const deadLetterQueue = await sqs.deadLetterQueue(queueUrl);
     for (const { message, reason } of dead) {
-      this.logger.error("dead_letter", { message_id: message.messageId, reason, queue: deadLetterQueue ?? "none" });
+      this.logger.error("dead_letter", {
+        message_id: message.messageId,
+        reason,
+        queue: deadLetterQueue ?? "none",
+      });
     }
     if (deadLetterQueue === undefined) return [];
-    const entries = dead.map((outcome) => ({ body: outcome.body, groupId: "dead-letters", outcome }));
+    const entries = dead.map((outcome) => ({
+      body: outcome.body,
+      groupId: "dead-letters",
+      outcome,
+    }));
     const refused = new Set(await sqs.send(deadLetterQueue, entries));
     return entries.filter((entry) => !refused.has(entry)).map((entry) => entry.outcome);
   }

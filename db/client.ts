@@ -58,7 +58,11 @@ function settings(role: Role, timeoutMs: number, scope?: TenantScope): SQL {
     set_config('app.user_id', ${scope?.userId ?? ""}, true)`;
 }
 
-async function runBatch<T extends Statements>(db: Database, first: SQL, statements: T): Promise<BatchResponse<T>> {
+async function runBatch<T extends Statements>(
+  db: Database,
+  first: SQL,
+  statements: T,
+): Promise<BatchResponse<T>> {
   try {
     const [, ...results] = await db.batch([db.execute(first), ...statements]);
     return results as BatchResponse<T>;

@@ -1,7 +1,12 @@
 import { and, asc, count, desc, gt, isNotNull, lt, type SQL, sql } from "drizzle-orm";
 import type { AuditLog } from "../events/audit-log.ts";
 import { firstIdAt } from "../events/ids.ts";
-import { maxCountedTotal, type LogFilter, type PageRequest, type Total } from "../events/log-filter.ts";
+import {
+  maxCountedTotal,
+  type LogFilter,
+  type PageRequest,
+  type Total,
+} from "../events/log-filter.ts";
 import { type LogStats, statsSize, timelineUnit } from "../events/log-stats.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { type Database, inTenant } from "./client.ts";
@@ -49,7 +54,12 @@ export async function listLogs(
     .where(and(where, before === null ? undefined : lt(auditLogs.id, firstIdAt(before))))
     .limit(maxCountedTotal + 1)
     .as("counted");
-  const [found, counts] = await inTenant(db, scope, [rows, db.select({ n: count() }).from(counted)], listTimeoutMs);
+  const [found, counts] = await inTenant(
+    db,
+    scope,
+    [rows, db.select({ n: count() }).from(counted)],
+    listTimeoutMs,
+  );
   const n = counts[0]?.n ?? 0;
   return {
     ...pageOf(found.map(logOfRow), size),
@@ -62,7 +72,11 @@ function pageOf(logs: AuditLog[], size: number): { logs: AuditLog[]; hasMore: bo
 }
 
 /** The counts of stats from Postgres, for when OpenSearch does not answer. Throws as listLogs does. */
-export async function countLogsInPostgres(db: Database, scope: TenantScope, filter: LogFilter): Promise<LogStats> {
+export async function countLogsInPostgres(
+  db: Database,
+  scope: TenantScope,
+  filter: LogFilter,
+): Promise<LogStats> {
   const where = logConditions(scope, filter);
   const by = (key: SQL<string>, order: SQL, limit?: number) => {
     const grouped = db

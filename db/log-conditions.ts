@@ -24,8 +24,12 @@ export function logConditions(scope: TenantScope, filter: LogFilter): SQL | unde
     ...[...Map.groupBy(filter.metadata, (pair) => pair.path)].map(([path, pairs]) =>
       metadataIs(pairs.map(({ value }) => `${path}=${value}`)),
     ),
-    filter.occurred_from === null ? undefined : gte(auditLogs.occurred_at, new Date(filter.occurred_from)),
-    filter.occurred_to === null ? undefined : lt(auditLogs.occurred_at, new Date(filter.occurred_to)),
+    filter.occurred_from === null
+      ? undefined
+      : gte(auditLogs.occurred_at, new Date(filter.occurred_from)),
+    filter.occurred_to === null
+      ? undefined
+      : lt(auditLogs.occurred_at, new Date(filter.occurred_to)),
     ...filter.search.map(textHas),
   );
 }

@@ -23,23 +23,40 @@ const keysAsRows = (keys: readonly OutboxKey[]) => sql`
  * The logs that still wait, of those that are asked for, in id order: as many as fit a batch, and at
  * least one. Ask again for the rest.
  */
-export async function readPendingLogs(db: Database, keys: readonly OutboxKey[]): Promise<PendingLog[]> {
+export async function readPendingLogs(
+  db: Database,
+  keys: readonly OutboxKey[],
+): Promise<PendingLog[]> {
   const size = sql<number>`sum(
     octet_length(${auditLogs.metadata}::text) + octet_length(${auditLogs.before_state}::text)
     + octet_length(${auditLogs.after_state}::text) + octet_length(${auditLogs.targets}::text)
   ) over (order by ${auditLogs.id} rows between unbounded preceding and 1 preceding)`;
   const sized = db.$with("sized").as(
     db
-      .select({ tenantId: pendingIndex.tenantId, logId: pendingIndex.logId, rev: pendingIndex.rev, before: size.as("before") })
+      .select({
+        tenantId: pendingIndex.tenantId,
+        logId: pendingIndex.logId,
+        rev: pendingIndex.rev,
+        before: size.as("before"),
+      })
       .from(keysAsRows(keys))
-      .innerJoin(pendingIndex, sql`(pending_index.tenant_id, pending_index.log_id) = (wanted.tenant_id, wanted.log_id)`)
-      .innerJoin(auditLogs, and(eq(auditLogs.tenant_id, pendingIndex.tenantId), eq(auditLogs.id, pendingIndex.logId))),
+      .innerJoin(
+        pendingIndex,
+        sql`(pending_index.tenant_id, pending_index.log_id) = (wanted.tenant_id, wanted.log_id)`,
+      )
+      .innerJoin(
+        auditLogs,
+        and(eq(auditLogs.tenant_id, pendingIndex.tenantId), eq(auditLogs.id, pendingIndex.logId)),
+      ),
   );
   const query = db
     .with(sized)
     .select({ ...logColumns, email_hash: auditLogs.email_hash, rev: sized.rev })
     .from(sized)
-    .innerJoin(auditLogs, and(eq(auditLogs.tenant_id, sized.tenantId), eq(auditLogs.id, sized.logId)))
+    .innerJoin(
+      auditLogs,
+      and(eq(auditLogs.tenant_id, sized.tenantId), eq(auditLogs.id, sized.logId)),
+    )
     .where(sql`coalesce(${sized.before}, 0) < ${maxBatchBytes}`)
     .orderBy(asc(auditLogs.id));
   const [rows] = await asRole(db, "audit_indexer", [query]);
@@ -60,7 +77,11 @@ export async function deleteOutboxRows(db: Database, rows: readonly OutboxRow[])
 }
 
 /** Moves a log that the index can never take out of the outbox, and keeps the reason. */
-export async function recordIndexFailure(db: Database, row: OutboxRow, reason: string): Promise<void> {
+export async function recordIndexFailure(
+  db: Database,
+  row: OutboxRow,
+  reason: string,
+): Promise<void> {
   await asRole(db, "audit_indexer", [
     db.execute(sql`
       with gone as (
@@ -83,7 +104,11 @@ const leased = z.array(z.object({ tenant_id: z.string(), log_id: z.string() }));
  * @param limit rows at most
  * @param graceSeconds how much longer than that a row must have waited
  */
-export async function leaseOverdue(db: Database, limit: number, graceSeconds = 0): Promise<OutboxKey[]> {
+export async function leaseOverdue(
+  db: Database,
+  limit: number,
+  graceSeconds = 0,
+): Promise<OutboxKey[]> {
   const [result] = await asRole(db, "audit_maintenance", [
     db.execute(sql`
       with overdue as (

@@ -39,15 +39,28 @@ export const logColumns = {
   masked_fields: asText("masked_fields"),
 };
 
-type LogRow = Omit<AuditLog, "created_at" | "occurred_at"> & { created_at: Date; occurred_at: Date };
+type LogRow = Omit<AuditLog, "created_at" | "occurred_at"> & {
+  created_at: Date;
+  occurred_at: Date;
+};
 
 /** A selected row as an AuditLog: its times as text. */
-export function logOfRow<Row extends LogRow>(row: Row): Omit<Row, "created_at" | "occurred_at"> & AuditLog {
-  return { ...row, created_at: row.created_at.toISOString(), occurred_at: row.occurred_at.toISOString() };
+export function logOfRow<Row extends LogRow>(
+  row: Row,
+): Omit<Row, "created_at" | "occurred_at"> & AuditLog {
+  return {
+    ...row,
+    created_at: row.created_at.toISOString(),
+    occurred_at: row.occurred_at.toISOString(),
+  };
 }
 
 /** One log, or undefined where the caller's tenant (and for the `user` role, the caller) has none of this id. */
-export async function readLog(db: Database, scope: TenantScope, id: string): Promise<AuditLog | undefined> {
+export async function readLog(
+  db: Database,
+  scope: TenantScope,
+  id: string,
+): Promise<AuditLog | undefined> {
   const query = db
     .select(logColumns)
     .from(auditLogs)

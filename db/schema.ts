@@ -1,4 +1,12 @@
-import { customType, integer, pgTable, primaryKey, text, timestamp, uuid } from "drizzle-orm/pg-core";
+import {
+  customType,
+  integer,
+  pgTable,
+  primaryKey,
+  text,
+  timestamp,
+  uuid,
+} from "drizzle-orm/pg-core";
 
 /**
  * The tables of migrations/, for queries. Migrations are written by hand: partitions, policies and roles
@@ -8,7 +16,8 @@ import { customType, integer, pgTable, primaryKey, text, timestamp, uuid } from 
 /** `json` holds the text as it was sent; it is read with ::text and never parsed on the way. */
 const jsonText = customType<{ data: string; driverData: string }>({ dataType: () => "json" });
 
-const storedAt = (name: string) => timestamp(name, { withTimezone: true, precision: 3, mode: "date" }).notNull();
+const storedAt = (name: string) =>
+  timestamp(name, { withTimezone: true, precision: 3, mode: "date" }).notNull();
 
 export const tenants = pgTable("tenants", {
   id: text("id").primaryKey(),
@@ -24,7 +33,9 @@ export const auditLogs = pgTable(
     occurred_at: storedAt("occurred_at"),
     recorded_by: text("recorded_by").notNull(),
     action: text("action").notNull(),
-    severity: text("severity", { enum: ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] }).notNull(),
+    severity: text("severity", {
+      enum: ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+    }).notNull(),
     outcome: text("outcome"),
     actor_type: text("actor_type").notNull(),
     actor_name: text("actor_name"),

@@ -31,12 +31,15 @@ const sentObject = (description: string, example: object) =>
     .nullish()
     .meta({ description, example });
 
-const rfc3339 = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
+const rfc3339 = /^\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
 
 /** An RFC 3339 time with its zone, as milliseconds since 1970. */
 export const timestamp = z
   .string()
-  .refine((text) => rfc3339.test(text) && isRealTime(text), "must be a time by RFC 3339 with a zone, such as 2026-01-31T09:30:00Z")
+  .refine(
+    (text) => rfc3339.test(text) && isRealTime(text),
+    "must be a time by RFC 3339 with a zone, such as 2026-01-31T09:30:00Z",
+  )
   .transform((text) => Date.parse(text));
 
 /** Date.parse takes the 30th of February for the 2nd of March. */
@@ -51,39 +54,64 @@ const maxAheadMs = 5 * 60 * 1000;
 /** An audit log as it is sent. Unknown fields are refused, so that a typing error cannot lose data. */
 export const sentAuditLog = z
   .strictObject({
-    action: name("What was done, in a form of your own such as `document.deleted`.", "document.deleted").refine(
+    action: name(
+      "What was done, in a form of your own such as `document.deleted`.",
+      "document.deleted",
+    ).refine(
       (action) => !action.startsWith("audit_log."),
       "must not begin with audit_log.: such actions are the service's own",
     ),
     resource_type: name("The kind of thing that it was done to.", "document"),
-    resource_id: z
-      .string()
-      .min(1, "must not be empty")
-      .meta({ description: "The thing that it was done to. Cut at 2,048 characters.", example: "doc_42" }),
+    resource_id: z.string().min(1, "must not be empty").meta({
+      description: "The thing that it was done to. Cut at 2,048 characters.",
+      example: "doc_42",
+    }),
     resource_name: freeText("What people call the thing.", "Q3 report"),
     user_id: freeText("Who did it.", "u_7"),
-    actor_type: z.enum(actorTypes).default("user").meta({ description: "What kind of actor did it." }),
+    actor_type: z
+      .enum(actorTypes)
+      .default("user")
+      .meta({ description: "What kind of actor did it." }),
     actor_name: freeText("What people call the actor.", "Nora Quist"),
-    email: freeText("The actor's address. It is stored masked, beside a keyed hash that filters use.", "nora@example.com"),
+    email: freeText(
+      "The actor's address. It is stored masked, beside a keyed hash that filters use.",
+      "nora@example.com",
+    ),
     session_id: freeText("The session that it was done in.", "s_19"),
     request_id: freeText("The request of yours that it was done by.", "req_81"),
     ip_address: freeText("Where it was done from.", "203.0.113.7"),
     user_agent: freeText("What it was done with.", "Mozilla/5.0"),
-    severity: z.string().toUpperCase().pipe(z.enum(severities)).default("INFO").meta({ description: "Any letter case.", example: "INFO" }),
+    severity: z
+      .string()
+      .toUpperCase()
+      .pipe(z.enum(severities))
+      .default("INFO")
+      .meta({ description: "Any letter case.", example: "INFO" }),
     outcome: z.enum(outcomes).nullish().meta({ description: "How it ended." }),
     description: freeText("What happened, for a person to read.", "Deleted the Q3 report"),
     metadata: sentObject("Anything else that matters.", { reason: "obsolete" }),
     before_state: sentObject("What changed, before.", { status: "draft" }),
     after_state: sentObject("What changed, after.", { status: "deleted" }),
     targets: z
-      .array(z.strictObject({ type: name("The target's kind.", "folder"), id: z.string().min(1, "must not be empty"), name: z.string().nullish() }))
+      .array(
+        z.strictObject({
+          type: name("The target's kind.", "folder"),
+          id: z.string().min(1, "must not be empty"),
+          name: z.string().nullish(),
+        }),
+      )
       .max(20, "must hold at most 20 targets")
       .nullish()
       .meta({ description: "Other things that it was done to." }),
     occurred_at: timestamp
       .refine((time) => time <= Date.now() + maxAheadMs, "must be at most 5 minutes ahead")
       .nullish()
-      .meta({ type: "string", format: "date-time", description: "When it happened. Now, where it is left out.", example: "2026-01-31T09:30:00Z" }),
+      .meta({
+        type: "string",
+        format: "date-time",
+        description: "When it happened. Now, where it is left out.",
+        example: "2026-01-31T09:30:00Z",
+      }),
     event_id: z
       .string()
       .min(1, "must not be empty")
@@ -135,7 +163,14 @@ export type AuditLog = Omit<NewAuditLog, "email_hash" | "occurred_at"> & {
 };
 
 /** The fields of an audit log whose value is JSON text: it goes into answers without being parsed. */
-export const jsonFields = ["metadata", "before_state", "after_state", "targets", "truncated_fields", "masked_fields"] as const;
+export const jsonFields = [
+  "metadata",
+  "before_state",
+  "after_state",
+  "targets",
+  "truncated_fields",
+  "masked_fields",
+] as const;
 
 const answerFields = [
   "id",
@@ -201,9 +236,17 @@ export const auditLogSchema = z
     metadata: nullableObject,
     before_state: nullableObject,
     after_state: nullableObject,
-    targets: z.array(z.strictObject({ type: z.string(), id: z.string(), name: z.string().nullish() })),
-    truncated_fields: z.array(z.string()).optional().meta({ description: "JSON Pointers of what was cut." }),
-    masked_fields: z.array(z.string()).optional().meta({ description: "JSON Pointers of what was masked." }),
+    targets: z.array(
+      z.strictObject({ type: z.string(), id: z.string(), name: z.string().nullish() }),
+    ),
+    truncated_fields: z
+      .array(z.string())
+      .optional()
+      .meta({ description: "JSON Pointers of what was cut." }),
+    masked_fields: z
+      .array(z.string())
+      .optional()
+      .meta({ description: "JSON Pointers of what was masked." }),
   })
   .strict()
   .meta({ id: "AuditLog" });

@@ -1,3 +1,5 @@
+import { cleanText, cutText } from "./clean-text.ts";
+
 /** `nora@example.com` becomes `n***@example.com`; a text that is no address keeps its first character only. */
 export function maskEmail(email: string): string {
   const at = email.lastIndexOf("@");
@@ -16,8 +18,9 @@ const keys = new Map<string, CryptoKey>();
  */
 export async function hashEmail(email: string, tenantId: string, secret: string): Promise<string> {
   const key = await emailKey(tenantId, secret);
-  const bytes = new TextEncoder().encode(email.trim().toLowerCase());
-  const mac = await crypto.subtle.sign("HMAC", key, bytes);
+  // Cleaned and cut as filters are, so that an odd address finds its log too.
+  const address = cutText(cleanText(email)).trim().toLowerCase();
+  const mac = await crypto.subtle.sign("HMAC", key, new TextEncoder().encode(address));
   return new Uint8Array(mac).toBase64({ alphabet: "base64url", omitPadding: true });
 }
 
@@ -34,9 +37,16 @@ async function emailKey(tenantId: string, secret: string): Promise<CryptoKey> {
 
 async function deriveKey(tenantId: string, secret: string): Promise<CryptoKey> {
   const encoder = new TextEncoder();
-  const root = await crypto.subtle.importKey("raw", encoder.encode(secret), "HKDF", false, ["deriveKey"]);
+  const root = await crypto.subtle.importKey("raw", encoder.encode(secret), "HKDF", false, [
+    "deriveKey",
+  ]);
   return crypto.subtle.deriveKey(
-    { name: "HKDF", hash: "SHA-256", salt: new Uint8Array(), info: encoder.encode(`email:${tenantId}`) },
+    {
+      name: "HKDF",
+      hash: "SHA-256",
+      salt: new Uint8Array(),
+      info: encoder.encode(`email:${tenantId}`),
+    },
     root,
     { name: "HMAC", hash: "SHA-256", length: 256 },
     false,

@@ -30,7 +30,8 @@ function skipValue(text: string, at: number): number {
   if (first === '"') return skipString(text, at);
   if (first !== "{" && first !== "[") {
     let end = at;
-    while (end < text.length && !",]}".includes(text.charAt(end)) && !isSpace(text.charCodeAt(end))) end++;
+    while (end < text.length && !",]}".includes(text.charAt(end)) && !isSpace(text.charCodeAt(end)))
+      end++;
     return end;
   }
   let depth = 0;
@@ -43,7 +44,10 @@ function skipValue(text: string, at: number): number {
 }
 
 /** The members of the object that starts at `at`: their keys and the spans of their values. */
-export function* members(text: string, at = skipSpace(text, 0)): Generator<{ key: string; keySpan: Span; value: Span }> {
+export function* members(
+  text: string,
+  at = skipSpace(text, 0),
+): Generator<{ key: string; keySpan: Span; value: Span }> {
   let i = skipSpace(text, at + 1);
   while (text[i] === '"') {
     const keySpan = { start: i, end: skipString(text, i) };
@@ -104,4 +108,16 @@ export function isDeeperThan(value: unknown, limit: number): boolean {
   if (typeof value !== "object" || value === null) return false;
   if (limit === 0) return true;
   return Object.values(value).some((inner) => isDeeperThan(inner, limit - 1));
+}
+
+/** The same of a text: it may hold more than its parsed value, where a key stands twice or is `__proto__`. */
+export function isTextDeeperThan(text: string, limit: number): boolean {
+  let depth = 0;
+  for (let i = 0; i < text.length; i++) {
+    const character = text[i];
+    if (character === '"') i = skipString(text, i) - 1;
+    else if (character === "}" || character === "]") depth--;
+    else if ((character === "{" || character === "[") && ++depth > limit) return true;
+  }
+  return false;
 }

@@ -63,5 +63,7 @@ function isIp(host: string): boolean {
   if (!address.test(host)) return false;
   // The URL parser knows every form of an IPv6 address, and refuses the rest.
   if (host.includes(":")) return URL.canParse(`http://[${host}]`);
-  return host.split(".").every((part) => Number(part) <= 255 && (part === "0" || !part.startsWith("0")));
+  return host
+    .split(".")
+    .every((part) => Number(part) <= 255 && (part === "0" || !part.startsWith("0")));
 }

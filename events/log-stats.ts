@@ -1,7 +1,9 @@
 import { z } from "zod";
 import type { LogFilter } from "./log-filter.ts";
 
-const bucket = z.object({ key: z.string(), doc_count: z.int().nonnegative() }).meta({ id: "Bucket" });
+const bucket = z
+  .object({ key: z.string(), doc_count: z.int().nonnegative() })
+  .meta({ id: "Bucket" });
 const buckets = z.array(bucket);
 
 export const logStatsSchema = z
@@ -11,7 +13,9 @@ export const logStatsSchema = z
     severity_counts: buckets,
     resource_type_counts: buckets,
     user_counts: buckets,
-    timeline: buckets.meta({ description: "By created_at; a key is the beginning of its hour, day or month, in UTC." }),
+    timeline: buckets.meta({
+      description: "By created_at; a key is the beginning of its hour, day or month, in UTC.",
+    }),
   })
   .meta({ id: "LogStats" });
 

@@ -3,6 +3,8 @@ import { elements, members, stringAt, type Span } from "./json-text.ts";
 import { isCardNumber, type KeyRule, maskPatterns } from "./mask-rules.ts";
 
 const MASK = '"***"';
+/** Longer paths are not told: the object or array that they lead through is. */
+const maxPathLength = 500;
 
 export type MaskedJson = {
   /** The same value, compact, in the order and with the digits that it had. */
@@ -30,7 +32,8 @@ export function maskJson(text: string, path: string, rule: KeyRule): MaskedJson 
   function scalar(span: Span, at: string): string {
     if (text[span.start] === '"') return maskedString(stringAt(text, span), at);
     const literal = text.slice(span.start, span.end);
-    if (!isCardNumber(literal)) return literal;
+    // A card number that was read as a float is written with a fraction.
+    if (!isCardNumber(literal.replace(/\.0+$/, ""))) return literal;
     masked.push(at);
     return MASK;
   }
@@ -51,9 +54,11 @@ export function maskJson(text: string, path: string, rule: KeyRule): MaskedJson 
     const parts: string[] = [];
     for (const { key, value } of members(text, span.start)) {
       const name = maskedString(key, at);
-      const below = `${at}/${pointerToken(name)}`;
-      if (hides(key, value)) masked.push(below);
-      parts.push(`${name}:${hides(key, value) ? MASK : rewrite(value, below)}`);
+      // A path ends where a key is very long: thousands of paths may hold that key.
+      const below = at.length + name.length > maxPathLength ? at : `${at}/${pointerToken(name)}`;
+      const hidden = hides(key, value);
+      if (hidden) masked.push(below);
+      parts.push(`${name}:${hidden ? MASK : rewrite(value, below)}`);
     }
     return `{${parts.join(",")}}`;
   }

@@ -18,20 +18,16 @@ const defaultKeys = [
  * `token_count`, `password_changed_at`, `cookie_policy`.
  */
 const descriptors = new Set(
-  ("age at changed count created enabled expired expires expiration expiry id ids length limit name names on " +
-    "policy present required rotated size status strength total ttl type types updated usage used valid verified version")
-    .split(" "),
+  (
+    "age at changed count created enabled expired expires expiration expiry id ids length limit name names on " +
+    "policy present required rotated size status strength total ttl type types updated usage used valid verified version"
+  ).split(" "),
 );
 
-/** `APIKey`, `api_key`, `api-key` and `Api Key` are all ["api", "key"]; digits at a word's end are dropped. */
+/** `APIKey`, `api_key`, `api-key` and `Api Key 2` are all ["api", "key"]: digits at a word's end are dropped. */
 export function keyWords(key: string): string[] {
-  return key
-    .replaceAll(/([\p{Ll}\d])(\p{Lu})/gu, "$1 $2")
-    .replaceAll(/(\p{Lu})(\p{Lu}\p{Ll})/gu, "$1 $2")
-    .toLowerCase()
-    .split(/[^\p{L}\p{N}]+/u)
-    .map((word) => word.replace(/(?<=\p{L})\d+$/u, ""))
-    .filter((word) => word !== "");
+  const parted = key.replaceAll(/(?<=[\p{Ll}\d])(?=\p{Lu})|(?<=\p{Lu})(?=\p{Lu}\p{Ll})/gu, " ");
+  return parted.toLowerCase().match(/(?<![\p{L}\p{N}])[\p{L}\p{N}]*\p{L}/gu) ?? [];
 }
 
 /** Says whether a key's value is masked: `plural` when only its plural matched, where a number is a count. */
@@ -39,41 +35,57 @@ export type KeyRule = (key: string) => "masked" | "plural" | "kept";
 
 /** @param extraKeys more keys, in any spelling, such as `national_id` */
 export function keyRule(extraKeys: readonly string[]): KeyRule {
-  const rules = [...defaultKeys, ...extraKeys].map(keyWords).filter((words) => words.length > 0);
-  const cache = new Map<string, ReturnType<KeyRule>>();
+  const rules = [...defaultKeys, ...extraKeys]
+    .map((key) => keyWords(key).join(""))
+    .filter((rule) => rule !== "");
+  const hints = rules.map(lettersOf);
   return (key) => {
-    const known = cache.get(key);
-    if (known) return known;
+    // Most keys hold no rule's letters: parting them into words costs ten times as much as this.
+    const letters = lettersOf(key);
+    if (!hints.some((hint) => letters.includes(hint))) return "kept";
     const words = keyWords(key);
-    const verdict = rules.some((rule) => matches(words, rule))
-      ? "masked"
-      : rules.some((rule) => matches(words.map(singular), rule))
-        ? "plural"
-        : "kept";
-    // Keys come from callers: the cache is bounded.
-    if (cache.size < 5000) cache.set(key, verdict);
-    return verdict;
+    if (rules.some((rule) => matches(words, words, rule))) return "masked";
+    const singulars = words.map(singular);
+    return rules.some((rule) => matches(words, singulars, rule)) ? "plural" : "kept";
   };
 }
 
-const singular = (word: string) => (word.length > 3 && !word.endsWith("ss") ? word.replace(/s$/, "") : word);
+const lettersOf = (text: string) => text.toLowerCase().replaceAll(/\P{L}+/gu, "");
 
-/** The rule's words, in a row or written as one (`apikey`), not followed by words that only describe. */
-function matches(words: string[], rule: string[]): boolean {
-  const joined = rule.join("");
-  return words.some((word, at) => {
-    const length = word === joined ? 1 : rule.every((part, n) => words[at + n] === part) ? rule.length : 0;
-    if (length === 0) return false;
-    const rest = words.slice(at + length);
+const singular = (word: string) =>
+  word.length > 3 && !word.endsWith("ss") ? word.replace(/s$/, "") : word;
+
+/**
+ * Words in a row make the rule (`apikey`, `API_key`, `PassWord`), and more than descriptors follow, or nothing.
+ *
+ * @param forms the words, or their singulars
+ */
+function matches(words: string[], forms: string[], rule: string): boolean {
+  return forms.some((_, at) => {
+    let joined = "";
+    let end = at;
+    while (end < forms.length && joined !== rule && rule.startsWith(joined)) joined += forms[end++];
+    if (joined !== rule) return false;
+    const rest = words.slice(end);
     return rest.length === 0 || !rest.every((part) => descriptors.has(part));
   });
 }
 
-const bearer = /\b(Bearer)\s+[\w~+/.=-]{6,}/gi;
-const privateKey = /-----BEGIN ([A-Z ]*)PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g;
-const digitRun = /(?<![\d.])\d(?:[ -]?\d){12,}/g;
-/** Prefixes that card schemes use (ISO/IEC 7812): they keep timestamps and snowflake ids from passing for cards. */
-const cardPrefix = /^(4|5[0-8]|2(22[1-9]|2[3-9]|[3-6]|7[01]|720)|3[4-9]|30[0-5]|6)/;
+const bearer = /\b(Bearer)\s+(?:Bearer\s+)*[^\s"',;]{6,}/gi;
+const privateKey =
+  /-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|$)/g;
+/**
+ * Digits as cards are written: in one, in groups, or four by four with points between. A UUID and a
+ * digest in hex may hold such a row by chance: they come first, so that they are passed over.
+ */
+const cardLike =
+  /(?<![\da-f])(?:[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}|(?=\d*[a-f])[\da-f]{24,})|(?<!\d|\d\.)(?:\d{4}(?:\.\d{4}){3}(?!\.?\d)|\d(?:[ \u00A0-]?\d){12,})/gi;
+/**
+ * Prefixes of card schemes with the lengths that they issue (ISO/IEC 7812): they keep timestamps and
+ * snowflake ids from passing for cards.
+ */
+const cardForm =
+  /^(?:4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7]|35|8[12])\d{14}|3[47]\d{13}|3(?:0[0-5]|[689]\d)\d{11}|(?:50|5[6-8]|6\d)(?:\d{14}|\d{17}))$/;
 
 /** Masks what is secret by its form: bearer tokens, private keys, card numbers. */
 export function maskPatterns(text: string): string {
@@ -81,29 +93,43 @@ export function maskPatterns(text: string): string {
   return text
     .replace(bearer, "$1 ***")
     .replace(privateKey, "***")
-    .replace(digitRun, (run) => maskCards(run));
+    .replace(cardLike, (run) => (/[a-f]/i.test(run) ? run : maskCards(run)));
 }
 
-/** A run may hold more than the card: `4111 1111 1111 1111 12/29`. Groups are tried, longest first. */
-function maskCards(run: string): string {
-  const groups = run.split(/(?<=[ -])/);
-  for (let from = 0; from < groups.length; from++) {
-    for (let to = Math.min(groups.length, from + 19); to > from; to--) {
-      const piece = groups.slice(from, to).join("");
-      if (!isCardNumber(piece.replaceAll(/[ -]/g, ""))) continue;
-      const after = groups.slice(to).join("");
-      return `${groups.slice(0, from).join("")}***${/[ -]$/.exec(piece)?.[0] ?? ""}${maskCards(after)}`;
-    }
+/** A row may hold more than the card: `4111 1111 1111 1111 12/29`. Groups are tried, longest first. */
+function maskCards(row: string): string {
+  // Groups stand at even places, with what parts them between.
+  const parts = row.split(/([ \u00A0.-])/);
+  let shown = "";
+  for (let at = 0; at < parts.length; at += 2) {
+    const end = cardEnd(parts, at);
+    shown += `${end === undefined ? parts[at] : "***"}${parts[(end ?? at) + 1] ?? ""}`;
+    at = end ?? at;
   }
-  return run;
+  return shown;
 }
 
-/** A card scheme's prefix and a right check digit (Luhn, ISO/IEC 7812-1 annex B). */
+/** The place of the last group of the longest card number that begins with this group. */
+function cardEnd(parts: string[], from: number): number | undefined {
+  let end: number | undefined;
+  let digits = "";
+  for (let at = from; at < parts.length && digits.length < maxCardLength; at += 2) {
+    digits += parts[at];
+    if (digits.length >= minCardLength && isCardNumber(digits)) end = at;
+  }
+  return end;
+}
+
+const minCardLength = 13;
+const maxCardLength = 19;
+const zero = 48;
+
+/** A card scheme's form and a right check digit (Luhn, ISO/IEC 7812-1 annex B). */
 export function isCardNumber(digits: string): boolean {
-  if (!/^\d{13,19}$/.test(digits) || !cardPrefix.test(digits)) return false;
+  if (!cardForm.test(digits)) return false;
   let sum = 0;
   for (let i = 0; i < digits.length; i++) {
-    const digit = Number(digits[digits.length - 1 - i]);
+    const digit = digits.charCodeAt(digits.length - 1 - i) - zero;
     const doubled = i % 2 === 1 ? digit * 2 : digit;
     sum += doubled > 9 ? doubled - 9 : doubled;
   }

@@ -18,11 +18,21 @@ export type IndexMessage = z.infer<typeof indexMessage>;
 export type MessageToSend = { body: string; groupId: string };
 
 /** The messages that ask for logs of one tenant to be indexed. */
-export function indexMessagesFor(tenantId: string, logIds: readonly string[], requestId: string): MessageToSend[] {
+export function indexMessagesFor(
+  tenantId: string,
+  logIds: readonly string[],
+  requestId: string,
+): MessageToSend[] {
   const messages: MessageToSend[] = [];
   for (let at = 0; at < logIds.length; at += logsPerMessage) {
     const ids = logIds.slice(at, at + logsPerMessage);
-    const message: IndexMessage = { v: 1, type: "index", tenant_id: tenantId, log_ids: ids, request_id: requestId };
+    const message: IndexMessage = {
+      v: 1,
+      type: "index",
+      tenant_id: tenantId,
+      log_ids: ids,
+      request_id: requestId,
+    };
     messages.push({ body: asciiJson(message), groupId: messageGroup(tenantId) });
   }
   return messages;

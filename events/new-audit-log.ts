@@ -1,7 +1,8 @@
-import { maxEntryBytes, type NewAuditLog, type SentAuditLog } from "./audit-log.ts";
+import { ApiError } from "../platform/errors.ts";
+import { maxDepth, maxEntryBytes, type NewAuditLog, type SentAuditLog } from "./audit-log.ts";
 import { cleanText, cutText } from "./clean-text.ts";
 import { hashEmail, maskEmail } from "./email.ts";
-import { memberText } from "./json-text.ts";
+import { isTextDeeperThan, memberText } from "./json-text.ts";
 import { maskJson } from "./mask-json.ts";
 import { type KeyRule, maskPatterns } from "./mask-rules.ts";
 
@@ -18,7 +19,9 @@ export type Recording = {
 
 /** UTF-8 bytes of an entry's JSON text. */
 export function isTooLarge(entryText: string): boolean {
-  return entryText.length > maxEntryBytes || new TextEncoder().encode(entryText).length > maxEntryBytes;
+  return (
+    entryText.length > maxEntryBytes || new TextEncoder().encode(entryText).length > maxEntryBytes
+  );
 }
 
 /**
@@ -26,8 +29,15 @@ export function isTooLarge(entryText: string): boolean {
  * entry goes further in any other form.
  *
  * @param entryText the entry's own JSON text, from which the objects are taken as they were sent
+ * @param at where the entry stands in the body, as a JSON Pointer
+ * @throws ApiError `validation_failed` for an object that is nested too deep under a key that stands twice
  */
-export async function newAuditLog(sent: SentAuditLog, entryText: string, recording: Recording): Promise<NewAuditLog> {
+export async function newAuditLog(
+  sent: SentAuditLog,
+  entryText: string,
+  recording: Recording,
+  at = "",
+): Promise<NewAuditLog> {
   const truncated: string[] = [];
   const masked: string[] = [];
 
@@ -37,10 +47,13 @@ export async function newAuditLog(sent: SentAuditLog, entryText: string, recordi
     if (kept !== clean) truncated.push(path);
     return kept;
   };
-  const free = (path: string, value: string | null | undefined) => (value == null ? null : cut(path, value));
+  const free = (path: string, value: string | null | undefined) =>
+    value == null ? null : cut(path, value);
   const object = (field: "metadata" | "before_state" | "after_state"): string | null => {
     if (sent[field] === null) return null;
-    const rewritten = maskJson(memberText(entryText, field) ?? "{}", `/${field}`, recording.keyRule);
+    const text = memberText(entryText, field) ?? "{}";
+    if (isTextDeeperThan(text, maxDepth)) throw tooDeep(`${at}/${field}`);
+    const rewritten = maskJson(text, `/${field}`, recording.keyRule);
     masked.push(...rewritten.masked);
     return rewritten.text;
   };
@@ -66,7 +79,9 @@ export async function newAuditLog(sent: SentAuditLog, entryText: string, recordi
     actor_name: free("/actor_name", sent.actor_name),
     user_id: free("/user_id", sent.user_id),
     email: sent.email ? free("/email", maskEmail(cleanText(sent.email))) : null,
-    email_hash: sent.email ? await hashEmail(sent.email, recording.tenantId, recording.hashSecret) : null,
+    email_hash: sent.email
+      ? await hashEmail(sent.email, recording.tenantId, recording.hashSecret)
+      : null,
     session_id: free("/session_id", sent.session_id),
     request_id: free("/request_id", sent.request_id),
     ip_address: free("/ip_address", sent.ip_address),
@@ -85,6 +100,11 @@ export async function newAuditLog(sent: SentAuditLog, entryText: string, recordi
   };
   if (log.email !== null) masked.push("/email");
   return { ...log, truncated_fields: pathList(truncated), masked_fields: pathList(masked) };
+}
+
+function tooDeep(path: string): ApiError {
+  const errors = [{ path, message: `must be nested at most ${maxDepth} deep` }];
+  return new ApiError("validation_failed", "The request is not valid: see errors.", { errors });
 }
 
 function pathList(paths: string[]): string | null {

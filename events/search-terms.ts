@@ -27,10 +27,12 @@ export function parseSearch(input: string): SearchTerm[] | string {
   if (input.length > maxSearchLength) return `must be at most ${maxSearchLength} characters`;
   const terms: SearchTerm[] = [];
   for (const [, minus, quoted, , word] of cleanText(input).matchAll(token)) {
-    const isPrefix = quoted === undefined && word !== undefined && /[\p{L}\p{N}\p{M}]\*+$/u.test(word);
+    const isPrefix =
+      quoted === undefined && word !== undefined && /[\p{L}\p{N}\p{M}]\*+$/u.test(word);
     const text = (quoted ?? word ?? "").replace(isPrefix ? /\*+$/ : /$^/, "");
     const words = text.split(between).filter((part) => part !== "");
-    if (words.length > 0) terms.push({ kind: isPrefix ? "prefix" : "phrase", text, words, not: minus === "-" });
+    if (words.length > 0)
+      terms.push({ kind: isPrefix ? "prefix" : "phrase", text, words, not: minus === "-" });
   }
   if (terms.length === 0) return "must hold a word to look for";
   if (terms.length > maxSearchTerms) return `must hold at most ${maxSearchTerms} terms`;

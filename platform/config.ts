@@ -8,8 +8,13 @@ const optional = z
   .trim()
   .transform((value) => (value === "" ? undefined : value))
   .optional();
-const httpUrl = optional.pipe(z.url({ protocol: /^https?$/, error: "must be an http:// or https:// URL" }).optional());
-const secret = required.min(32, "must be at least 32 characters: `openssl rand -base64 32` makes one");
+const httpUrl = optional.pipe(
+  z.url({ protocol: /^https?$/, error: "must be an http:// or https:// URL" }).optional(),
+);
+const secret = required.min(
+  32,
+  "must be at least 32 characters: `openssl rand -base64 32` makes one",
+);
 const roleNames = ["admin", "auditor", "writer", "user"] as const;
 const list = (value: string | undefined) =>
   (value ?? "")
@@ -19,7 +24,10 @@ const list = (value: string | undefined) =>
 
 const databaseSection = z
   .object({
-    DATABASE_URL: required.regex(/^postgres(ql)?:\/\/[^/]+@[^/]+\/.+/, "must be postgres://user:password@host/name"),
+    DATABASE_URL: required.regex(
+      /^postgres(ql)?:\/\/[^/]+@[^/]+\/.+/,
+      "must be postgres://user:password@host/name",
+    ),
     NEON_FETCH_ENDPOINT: httpUrl,
   })
   .transform((env) => ({ url: env.DATABASE_URL, fetchEndpoint: env.NEON_FETCH_ENDPOINT }));
@@ -27,7 +35,9 @@ const databaseSection = z
 const tokenSection = z
   .object({
     JWT_SECRET: secret,
-    JWT_ALGORITHM: z.enum(["HS256", "HS384", "HS512"], "must be HS256, HS384 or HS512").default("HS256"),
+    JWT_ALGORITHM: z
+      .enum(["HS256", "HS384", "HS512"], "must be HS256, HS384 or HS512")
+      .default("HS256"),
     JWT_ISSUER: optional,
     JWT_AUDIENCE: optional,
     TENANT_ID: optional,
@@ -72,7 +82,8 @@ const sqsSection = z
     accessKeyId: env.AWS_ACCESS_KEY_ID,
     secretAccessKey: env.AWS_SECRET_ACCESS_KEY,
     region: env.AWS_REGION,
-    endpoint: env.SQS_ENDPOINT ?? env.AWS_ENDPOINT_URL ?? `https://sqs.${env.AWS_REGION}.amazonaws.com`,
+    endpoint:
+      env.SQS_ENDPOINT ?? env.AWS_ENDPOINT_URL ?? `https://sqs.${env.AWS_REGION}.amazonaws.com`,
     logQueueUrl: env.SQS_LOG_QUEUE_URL,
     exportQueueUrl: env.SQS_EXPORT_QUEUE_URL,
   }));
@@ -90,14 +101,23 @@ const s3Section = z
 const searchSection = z
   .object({
     OPENSEARCH_HOST: required,
-    OPENSEARCH_PORT: optional.pipe(z.string().regex(/^\d{1,5}$/, "must be a port number").optional()),
+    OPENSEARCH_PORT: optional.pipe(
+      z
+        .string()
+        .regex(/^\d{1,5}$/, "must be a port number")
+        .optional(),
+    ),
     OPENSEARCH_USER: optional,
     OPENSEARCH_PASS: optional,
   })
   .transform((env, context) => {
     const node = openSearchNode(env.OPENSEARCH_HOST, env.OPENSEARCH_PORT);
     if (!node) {
-      context.addIssue({ code: "custom", path: ["OPENSEARCH_HOST"], message: "must be a host name or a URL" });
+      context.addIssue({
+        code: "custom",
+        path: ["OPENSEARCH_HOST"],
+        message: "must be a host name or a URL",
+      });
       return z.NEVER;
     }
     const { OPENSEARCH_USER: username, OPENSEARCH_PASS: password } = env;
@@ -144,7 +164,11 @@ export type SearchConfig = Sections["search"];
 /** Parses every variable once; never throws. A Worker's environment is its variables and secrets. */
 export function parseConfig(env: object): Config {
   const problemsOf = (section: ConfigProblem["section"], error: z.ZodError): ConfigProblem[] =>
-    error.issues.map((issue) => ({ section, variable: issue.path.join("."), message: issue.message }));
+    error.issues.map((issue) => ({
+      section,
+      variable: issue.path.join("."),
+      message: issue.message,
+    }));
   const problems: ConfigProblem[] = [];
   const parsed: Record<string, unknown> = {};
   for (const [name, schema] of Object.entries(sections)) {
@@ -158,10 +182,16 @@ export function parseConfig(env: object): Config {
 }
 
 /** @throws ApiError `misconfigured` when a variable of the section is missing or wrong. */
-export function requireSection<Name extends SectionName>(config: Config, name: Name): Sections[Name] {
+export function requireSection<Name extends SectionName>(
+  config: Config,
+  name: Name,
+): Sections[Name] {
   const section = config.sections[name];
   if (section === undefined) {
-    throw new ApiError("misconfigured", "The service lacks configuration for this request. Its operator finds what is missing in the log.");
+    throw new ApiError(
+      "misconfigured",
+      "The service lacks configuration for this request. Its operator finds what is missing in the log.",
+    );
   }
   return section;
 }
@@ -177,6 +207,6 @@ function openSearchNode(host: string, port: string | undefined): string | undefi
 }
 
 /** Every variable that the Workers read. */
-export const variables: readonly string[] = [...Object.values(sections), logSection].flatMap((section) =>
-  Object.keys(section.in.shape),
+export const variables: readonly string[] = [...Object.values(sections), logSection].flatMap(
+  (section) => Object.keys(section.in.shape),
 );

@@ -4,7 +4,10 @@ export type LogLevel = (typeof logLevels)[number];
 export type LogFields = Record<string, unknown>;
 
 /** Writes one JSON object a line. `event` names what happened; fields never hold a value that a client sent unmasked. */
-export type Logger = Record<"debug" | "info" | "warning" | "error", (event: string, fields?: LogFields) => void>;
+export type Logger = Record<
+  "debug" | "info" | "warning" | "error",
+  (event: string, fields?: LogFields) => void
+>;
 
 /**
  * @param name the logger's name as operators filter by it, such as `api_logger`
@@ -15,7 +18,13 @@ export function createLogger(name: string, threshold: LogLevel): Logger {
     (level: LogLevel) =>
     (event: string, fields: LogFields = {}) => {
       if (logLevels.indexOf(level) < logLevels.indexOf(threshold)) return;
-      const line = JSON.stringify({ time: new Date().toISOString(), level, logger: name, event, ...fields });
+      const line = JSON.stringify({
+        time: new Date().toISOString(),
+        level,
+        logger: name,
+        event,
+        ...fields,
+      });
       // oxlint-disable-next-line no-console -- the console is where a Worker's log lines go
       console[level === "ERROR" ? "error" : level === "WARNING" ? "warn" : "log"](line);
     };

@@ -22,12 +22,16 @@ export function buildQuery(scope: TenantScope, filter: LogFilter): BoolQuery {
   if (filter.target_id.length > 0) clauses.push({ terms: { target_ids: filter.target_id } });
   if (filter.email_hash.length > 0) clauses.push({ terms: { email_hash: filter.email_hash } });
   for (const [path, values] of Map.groupBy(filter.metadata, (pair) => pair.path)) {
-    clauses.push({ terms: { metadata_pairs: values.map(({ value }) => metadataPair(path, value)) } });
+    clauses.push({
+      terms: { metadata_pairs: values.map(({ value }) => metadataPair(path, value)) },
+    });
   }
   clauses.push(...timeRange("created_at", filter.from, filter.to));
   clauses.push(...timeRange("occurred_at", filter.occurred_from, filter.occurred_to));
   clauses.push(...filter.search.filter((term) => !term.not).map(textClause));
-  return { bool: { filter: clauses, must_not: filter.search.filter((term) => term.not).map(textClause) } };
+  return {
+    bool: { filter: clauses, must_not: filter.search.filter((term) => term.not).map(textClause) },
+  };
 }
 
 /** `path=value`, or its digest where it is too long for one term of the index. */

@@ -16,14 +16,22 @@ const answer = z.object({
       severity: terms,
       resource_type: terms,
       user_id: terms,
-      timeline: z.object({ buckets: z.array(z.object({ key_as_string: z.string(), doc_count: z.number() })) }),
+      timeline: z.object({
+        buckets: z.array(z.object({ key_as_string: z.string(), doc_count: z.number() })),
+      }),
     })
     .optional(),
 });
 
 /** Counts of a tenant's logs by action, severity, resource type, user and time. Throws as searchLogs does. */
-export async function countLogs(client: Client, scope: TenantScope, filter: LogFilter): Promise<LogStats> {
-  const byTerm = (field: string) => ({ terms: { field, size: statsSize, shard_size: statsSize * 10 } });
+export async function countLogs(
+  client: Client,
+  scope: TenantScope,
+  filter: LogFilter,
+): Promise<LogStats> {
+  const byTerm = (field: string) => ({
+    terms: { field, size: statsSize, shard_size: statsSize * 10 },
+  });
   const found = answer.parse(
     await runSearch(client, scope, {
       query: buildQuery(scope, filter),
@@ -35,7 +43,11 @@ export async function countLogs(client: Client, scope: TenantScope, filter: LogF
         resource_type: byTerm("resource_type"),
         user_id: byTerm("user_id"),
         timeline: {
-          date_histogram: { field: "created_at", calendar_interval: timelineUnit(filter), min_doc_count: 1 },
+          date_histogram: {
+            field: "created_at",
+            calendar_interval: timelineUnit(filter),
+            min_doc_count: 1,
+          },
         },
       },
     }),

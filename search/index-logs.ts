@@ -34,12 +34,20 @@ type BulkItem = z.infer<typeof bulkAnswer>["items"][number]["index"];
  *
  * @throws when the cluster as a whole does not take the request
  */
-export async function indexLogs(client: Client, logs: readonly LogToIndex[]): Promise<IndexOutcome[]> {
+export async function indexLogs(
+  client: Client,
+  logs: readonly LogToIndex[],
+): Promise<IndexOutcome[]> {
   const items = await sendBulk(client, logs);
-  const homeless = items.filter((item) => item.error?.type === "index_not_found_exception").map((item) => item._id);
+  const homeless = items
+    .filter((item) => item.error?.type === "index_not_found_exception")
+    .map((item) => item._id);
   if (homeless.length > 0) {
     for (const month of new Set(homeless.map(idMonth))) await ensureMonthIndex(client, month);
-    const again = await sendBulk(client, logs.filter((log) => homeless.includes(log.id)));
+    const again = await sendBulk(
+      client,
+      logs.filter((log) => homeless.includes(log.id)),
+    );
     const second = new Map(again.map((item) => [item._id, item]));
     return items.map((item) => outcomeOf(second.get(item._id) ?? item));
   }
@@ -109,7 +117,9 @@ export function indexDocument(log: LogToIndex): string {
   const values = [
     ...textFields.map((field) => log[field]),
     ...metadata.map((leaf) => leaf.value),
-    ...[log.before_state, log.after_state, log.targets].flatMap((text) => [...leaves(text ?? "{}")].map((leaf) => leaf.value)),
+    ...[log.before_state, log.after_state, log.targets].flatMap((text) =>
+      [...leaves(text ?? "{}")].map((leaf) => leaf.value),
+    ),
   ];
   return JSON.stringify({
     ...fields,
@@ -122,4 +132,3 @@ export function indexDocument(log: LogToIndex): string {
 function targetIds(targets: string): string[] {
   return [...leaves(targets)].filter((leaf) => leaf.path === "id").map((leaf) => leaf.value);
 }
-

@@ -25,7 +25,9 @@ const settings = {
   gc_deletes: "1h",
   sort: { field: ["tenant_id", "created_at", "id"], order: sortOrders },
   analysis: {
-    char_filter: { punctuation: { type: "pattern_replace" as const, pattern: "\\p{P}+", replacement: " " } },
+    char_filter: {
+      punctuation: { type: "pattern_replace" as const, pattern: "\\p{P}+", replacement: " " },
+    },
     analyzer: {
       words: {
         type: "custom" as const,

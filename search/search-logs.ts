@@ -2,7 +2,12 @@ import type { Client } from "@opensearch-project/opensearch";
 import { z } from "zod";
 import type { AuditLog } from "../events/audit-log.ts";
 import { idTime } from "../events/ids.ts";
-import { maxCountedTotal, type LogFilter, type PageRequest, type Total } from "../events/log-filter.ts";
+import {
+  maxCountedTotal,
+  type LogFilter,
+  type PageRequest,
+  type Total,
+} from "../events/log-filter.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { buildQuery } from "./build-query.ts";
 import { readAlias } from "./index-template.ts";
@@ -60,7 +65,8 @@ export async function searchLogs(
 ): Promise<SearchPage> {
   const { order, size, after, skip, before } = page;
   const query = buildQuery(scope, filter);
-  if (before !== null) query.bool.filter.push({ range: { created_at: { lt: before, format: "epoch_millis" } } });
+  if (before !== null)
+    query.bool.filter.push({ range: { created_at: { lt: before, format: "epoch_millis" } } });
   const found = answer.parse(
     await runSearch(client, scope, {
       query,
@@ -87,7 +93,11 @@ export async function searchLogs(
  * Sends a search to the tenant's shard and nowhere else. A shard that fails is an error: an audit
  * search never answers with a part.
  */
-export async function runSearch(client: Client, scope: TenantScope, body: Record<string, unknown>): Promise<unknown> {
+export async function runSearch(
+  client: Client,
+  scope: TenantScope,
+  body: Record<string, unknown>,
+): Promise<unknown> {
   const response = await client.search({
     index: readAlias,
     routing: scope.tenantId,

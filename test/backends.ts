@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import type { TestProject } from "vitest/node";
-import type {} from "./provided.ts";
+import "./provided.ts";
 import { migrateDatabase } from "../db/migrate.ts";
 import { ensureBucket, ensureQueues, startAws } from "../local/aws.ts";
 import { startNeonEndpoint } from "../local/neon-endpoint.ts";
@@ -20,7 +20,11 @@ export default async function startBackends(project: TestProject): Promise<() =>
   const [postgres, aws, openSearch] = await Promise.all([
     startPostgres({ dataDir: join(dataDir, "postgres"), persistent: false, fast: true }),
     startAws(),
-    startOpenSearch({ dataDir: join(dataDir, "opensearch"), fast: true, onProgress: (text) => console.log(text) }),
+    startOpenSearch({
+      dataDir: join(dataDir, "opensearch"),
+      fast: true,
+      onProgress: (text) => console.log(text),
+    }),
   ]);
   const [queues, neon] = await Promise.all([
     ensureQueues({ ...keys, endpoint: aws.url, queues: ["logs", "exports"] }),
@@ -33,11 +37,15 @@ export default async function startBackends(project: TestProject): Promise<() =>
   await once(hanging, "listening");
   const spareUrl = await makeSpareDatabase(postgres.url);
   const search = "missing" in openSearch ? undefined : openSearch;
-  if (!search && process.env["CI"]) throw new Error("CI must test against OpenSearch, and it is not here.");
+  if (!search && process.env["CI"])
+    throw new Error("CI must test against OpenSearch, and it is not here.");
   project.provide("searchMissing", "missing" in openSearch ? openSearch.missing : "");
   project.provide("spareDatabaseUrl", spareUrl);
   const address = hanging.address();
-  project.provide("hangingUrl", `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`);
+  project.provide(
+    "hangingUrl",
+    `http://127.0.0.1:${typeof address === "object" ? address?.port : ""}`,
+  );
   project.provide("workerEnv", {
     DATABASE_URL: postgres.url,
     NEON_FETCH_ENDPOINT: neon.url,

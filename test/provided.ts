@@ -1,6 +1,7 @@
-import type {} from "vitest";
+import "vitest";
 
 declare module "vitest" {
+  // oxlint-disable-next-line typescript/consistent-type-definitions -- only an interface can be added to
   export interface ProvidedContext {
     /** The variables of the Workers, pointing at the real parts that this run started. */
     workerEnv: Record<string, string>;

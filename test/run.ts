@@ -31,7 +31,13 @@ async function runAll(): Promise<number> {
 
   const files = process.argv.slice(2);
   const isWhole = files.length === 0;
-  const vitest = ["vitest", "run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
+  const vitest = [
+    "vitest",
+    "run",
+    "--reporter=default",
+    "--reporter=json",
+    `--outputFile.json=${report}`,
+  ];
   const isGreen = await succeeds("tests", [...vitest, ...(isWhole ? ["--coverage"] : files)]);
   const counts = await readCounts(report);
   await rm(dir, { recursive: true, force: true });
@@ -42,7 +48,9 @@ async function runAll(): Promise<number> {
   if (failed.length > 0) console.log(`\nFailed besides the tests: ${failed.join("; ")}`);
   const allFailed = counts.failed + failed.length;
   const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : "";
-  console.log(`\n${counts.passed + checks.length - failed.length + Number(hasOtherFailure)} passed, ${allFailed} failed${skipped}`);
+  console.log(
+    `\n${counts.passed + checks.length - failed.length + Number(hasOtherFailure)} passed, ${allFailed} failed${skipped}`,
+  );
   return allFailed === 0 ? 0 : 1;
 }
 
@@ -61,12 +69,20 @@ const report = z.object({
   testResults: z.array(z.object({ status: z.string(), assertionResults: z.array(z.unknown()) })),
 });
 
-async function readCounts(file: string): Promise<{ passed: number; failed: number; skipped: number }> {
+async function readCounts(
+  file: string,
+): Promise<{ passed: number; failed: number; skipped: number }> {
   try {
     const found = report.parse(JSON.parse(await readFile(file, "utf8")));
     // A file that could not even be loaded has no tests to fail.
-    const broken = found.testResults.filter((one) => one.status === "failed" && one.assertionResults.length === 0).length;
-    return { passed: found.numPassedTests, failed: found.numFailedTests + broken, skipped: found.numPendingTests };
+    const broken = found.testResults.filter(
+      (one) => one.status === "failed" && one.assertionResults.length === 0,
+    ).length;
+    return {
+      passed: found.numPassedTests,
+      failed: found.numFailedTests + broken,
+      skipped: found.numPendingTests,
+    };
   } catch {
     return { passed: 0, failed: 1, skipped: 0 };
   }

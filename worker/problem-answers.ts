@@ -24,5 +24,8 @@ export function problemAnswers<const S extends Status>(...statuses: S[]) {
       .join(", or: "),
     content: { "application/problem+json": { schema: problem } },
   });
-  return Object.fromEntries(statuses.map((status) => [status, answer(status)])) as Record<S, ReturnType<typeof answer>>;
+  return Object.fromEntries(statuses.map((status) => [status, answer(status)])) as Record<
+    S,
+    ReturnType<typeof answer>
+  >;
 }

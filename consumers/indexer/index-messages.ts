@@ -1,7 +1,13 @@
 import type { Client } from "@opensearch-project/opensearch";
 import type { ReceivedMessage } from "../../aws/sqs.ts";
 import type { Database } from "../../db/client.ts";
-import { deleteOutboxRows, type OutboxKey, type OutboxRow, readPendingLogs, recordIndexFailure } from "../../db/outbox.ts";
+import {
+  deleteOutboxRows,
+  type OutboxKey,
+  type OutboxRow,
+  readPendingLogs,
+  recordIndexFailure,
+} from "../../db/outbox.ts";
 import { idMonth } from "../../events/ids.ts";
 import { asciiJson, type IndexMessage, parseIndexMessage } from "../../events/messages.ts";
 import type { Logger } from "../../platform/logger.ts";
@@ -21,22 +27,39 @@ const lastReceive = 4;
  *
  * @throws when Postgres or OpenSearch as a whole does not answer: the messages come again
  */
-export async function indexMessages(messages: readonly ReceivedMessage[], tools: Tools): Promise<Handled> {
+export async function indexMessages(
+  messages: readonly ReceivedMessage[],
+  tools: Tools,
+): Promise<Handled> {
   const began = Date.now();
   const parsed: Parsed[] = [];
   const unreadable: Outcome[] = [];
   for (const message of messages) {
     const content = parseIndexMessage(message.body);
     if (content) parsed.push({ message, content });
-    else unreadable.push({ message, to: "dead-letter", body: message.body, reason: "not an index message" });
+    else
+      unreadable.push({
+        message,
+        to: "dead-letter",
+        body: message.body,
+        reason: "not an index message",
+      });
   }
   const { rows, failed } = await indexAll(parsed, tools);
-  return { outcomes: settle(parsed, rows, failed, began, tools).then((outcomes) => [...outcomes, ...unreadable]) };
+  return {
+    outcomes: settle(parsed, rows, failed, began, tools).then((outcomes) => [
+      ...outcomes,
+      ...unreadable,
+    ]),
+  };
 }
 
 type Failures = Map<string, Exclude<IndexOutcome, { status: "indexed" }> & { row: OutboxRow }>;
 
-async function indexAll(parsed: Parsed[], tools: Tools): Promise<{ rows: OutboxRow[]; failed: Failures }> {
+async function indexAll(
+  parsed: Parsed[],
+  tools: Tools,
+): Promise<{ rows: OutboxRow[]; failed: Failures }> {
   let wanted = new Map<string, OutboxKey>();
   for (const { content } of parsed) {
     for (const logId of content.log_ids) wanted.set(logId, { tenantId: content.tenant_id, logId });
@@ -46,10 +69,16 @@ async function indexAll(parsed: Parsed[], tools: Tools): Promise<{ rows: OutboxR
   while (wanted.size > 0) {
     const logs = await readPendingLogs(tools.db, [...wanted.values()]);
     if (logs.length === 0) break;
-    const outcomes = new Map((await indexLogs(tools.search, logs)).map((outcome) => [outcome.id, outcome]));
+    const outcomes = new Map(
+      (await indexLogs(tools.search, logs)).map((outcome) => [outcome.id, outcome]),
+    );
     for (const log of logs) {
       const row = { tenantId: log.tenant_id, logId: log.id, rev: log.rev };
-      const outcome = outcomes.get(log.id) ?? { id: log.id, status: "retry", reason: "missing in the answer" };
+      const outcome = outcomes.get(log.id) ?? {
+        id: log.id,
+        status: "retry",
+        reason: "missing in the answer",
+      };
       if (outcome.status === "indexed") rows.push(row);
       else failed.set(log.id, { ...outcome, row });
     }
@@ -97,6 +126,11 @@ function outcomeOf({ message, content }: Parsed, failed: Failures): Outcome {
     const body = asciiJson({ ...content, log_ids: poisoned.map((failure) => failure.id) });
     return { message, to: "dead-letter", body, reason: poisoned[0]?.reason ?? "" };
   }
-  if (failures.length === 0 || message.receiveCount >= lastReceive) return { message, to: "delete" };
-  return { message, to: "retry", delaySeconds: 2 ** message.receiveCount + Math.floor(Math.random() * 5) };
+  if (failures.length === 0 || message.receiveCount >= lastReceive)
+    return { message, to: "delete" };
+  return {
+    message,
+    to: "retry",
+    delaySeconds: 2 ** message.receiveCount + Math.floor(Math.random() * 5),
+  };
 }

@@ -4,17 +4,24 @@ import { callerOf, entry, expectProblem, newTenant, type Target } from "./api.ts
 /** Bad input gets the contract's error, says what to do, and never a 500. */
 export function errorJourneys(target: Target): void {
   const caller = callerOf(target, { tenant_id: newTenant(), role: "admin", sub: "alice" });
-  const post = (body: unknown, headers?: Record<string, string>) => caller.call("POST", "/api/v1/logs", body, headers);
+  const post = (body: unknown, headers?: Record<string, string>) =>
+    caller.call("POST", "/api/v1/logs", body, headers);
 
   describe("a body", () => {
-    test.each(["", "{", "[1,]", '{"action": undefined}', "\u0000", "nul"])("that is %j is 400", async (body) => {
-      expectProblem(await post(body), 400, "malformed_json");
-    });
+    test.each(["", "{", "[1,]", '{"action": undefined}', "\u0000", "nul"])(
+      "that is %j is 400",
+      async (body) => {
+        expectProblem(await post(body), 400, "malformed_json");
+      },
+    );
 
     test("that is not UTF-8 is 400", async () => {
       const response = await target.fetch("/api/v1/logs", {
         method: "POST",
-        headers: { Authorization: `Bearer ${await target.token({})}`, "Content-Type": "application/json" },
+        headers: {
+          Authorization: `Bearer ${await target.token({})}`,
+          "Content-Type": "application/json",
+        },
         body: new Uint8Array([0x7b, 0x22, 0xff, 0x22, 0x7d]),
       });
       expect(response.status).toBe(400);
@@ -26,11 +33,17 @@ export function errorJourneys(target: Target): void {
     });
 
     test("that is not JSON is 415", async () => {
-      expectProblem(await post("a=1", { "Content-Type": "application/x-www-form-urlencoded" }), 415, "unsupported_media_type");
+      expectProblem(
+        await post("a=1", { "Content-Type": "application/x-www-form-urlencoded" }),
+        415,
+        "unsupported_media_type",
+      );
     });
 
     test("with a type of the JSON family is taken", async () => {
-      expect((await post(entry(), { "Content-Type": "application/json; charset=utf-8" })).status).toBe(201);
+      expect(
+        (await post(entry(), { "Content-Type": "application/json; charset=utf-8" })).status,
+      ).toBe(201);
     });
 
     test("has all its mistakes named at once, by their places", async () => {
@@ -94,12 +107,19 @@ export function errorJourneys(target: Target): void {
     });
 
     test("that is nested 100,000 deep is refused like any other", async () => {
-      const body = JSON.stringify(entry({ metadata: { a: 1 } })).replace("1}", `${"[".repeat(1e5)}${"]".repeat(1e5)}}`);
+      const body = JSON.stringify(entry({ metadata: { a: 1 } })).replace(
+        "1}",
+        `${"[".repeat(1e5)}${"]".repeat(1e5)}}`,
+      );
       expect(expectProblem(await post(body), 422, "validation_failed")).toEqual(["/metadata"]);
     });
 
     test("of more than 256 KiB is 413", async () => {
-      expectProblem(await post(entry({ metadata: { text: "x".repeat(256 * 1024) } })), 413, "too_large");
+      expectProblem(
+        await post(entry({ metadata: { text: "x".repeat(256 * 1024) } })),
+        413,
+        "too_large",
+      );
     });
 
     test("of more than 256 KiB is 413 where its length is not declared", async () => {
@@ -111,26 +131,41 @@ export function errorJourneys(target: Target): void {
           else controller.close();
         },
       });
-      const headers = { Authorization: `Bearer ${await target.token({})}`, "Content-Type": "application/json" };
-      const response = await target.fetch("/api/v1/logs", { method: "POST", headers, body: stream, duplex: "half" } as RequestInit);
+      const headers = {
+        Authorization: `Bearer ${await target.token({})}`,
+        "Content-Type": "application/json",
+      };
+      const response = await target.fetch("/api/v1/logs", {
+        method: "POST",
+        headers,
+        body: stream,
+        duplex: "half",
+      } as RequestInit);
       expect(response.status).toBe(413);
     });
 
     test("of a bulk may hold 4 MiB, but no entry of more than 256 KiB", async () => {
       const large = entry({ metadata: { text: "x".repeat(240 * 1024) } });
-      const whole = await caller.call("POST", "/api/v1/logs/bulk", { logs: Array.from({ length: 16 }, () => large) });
+      const whole = await caller.call("POST", "/api/v1/logs/bulk", {
+        logs: Array.from({ length: 16 }, () => large),
+      });
       expect(whole.status, whole.text).toBe(201);
-      const over = await caller.call("POST", "/api/v1/logs/bulk", { logs: Array.from({ length: 18 }, () => large) });
+      const over = await caller.call("POST", "/api/v1/logs/bulk", {
+        logs: Array.from({ length: 18 }, () => large),
+      });
       expectProblem(over, 413, "too_large");
       const tooLarge = entry({ metadata: { text: "é".repeat(140 * 1024) } });
       const entries = await caller.call("POST", "/api/v1/logs/bulk", { logs: [entry(), tooLarge] });
       expect(expectProblem(entries, 413, "too_large")).toEqual(["/logs/1"]);
     });
 
-    test.each([[[]], [Array.from({ length: 101 }, () => entry())]])("of a bulk has 1 to 100 entries", async (logs) => {
-      const answer = await caller.call("POST", "/api/v1/logs/bulk", { logs });
-      expect(expectProblem(answer, 422, "validation_failed")).toEqual(["/logs"]);
-    });
+    test.each([[[]], [Array.from({ length: 101 }, () => entry())]])(
+      "of a bulk has 1 to 100 entries",
+      async (logs) => {
+        const answer = await caller.call("POST", "/api/v1/logs/bulk", { logs });
+        expect(expectProblem(answer, 422, "validation_failed")).toEqual(["/logs"]);
+      },
+    );
   });
 
   describe("a query", () => {
@@ -195,8 +230,14 @@ export function errorJourneys(target: Target): void {
     });
 
     test("of a log that is no UUID is 422, and of no log 404", async () => {
-      expect(expectProblem(await caller.get("/api/v1/logs/42"), 422, "validation_failed")).toEqual(["log_id"]);
-      for (const id of [crypto.randomUUID(), "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"]) {
+      expect(expectProblem(await caller.get("/api/v1/logs/42"), 422, "validation_failed")).toEqual([
+        "log_id",
+      ]);
+      for (const id of [
+        crypto.randomUUID(),
+        "00000000-0000-0000-0000-000000000000",
+        "ffffffff-ffff-ffff-ffff-ffffffffffff",
+      ]) {
         expectProblem(await caller.get(`/api/v1/logs/${id}`), 404, "not_found");
       }
     });
@@ -204,7 +245,9 @@ export function errorJourneys(target: Target): void {
 
   describe("a request id", () => {
     test("is the caller's where it is sane, and a new one where not", async () => {
-      const sane = await caller.call("GET", "/api/v1/logs", undefined, { "X-Request-Id": "req-1.A:b" });
+      const sane = await caller.call("GET", "/api/v1/logs", undefined, {
+        "X-Request-Id": "req-1.A:b",
+      });
       expect(sane.headers.get("X-Request-Id")).toBe("req-1.A:b");
       for (const odd of ["a b", "x".repeat(129), '"quoted"']) {
         const answer = await caller.call("GET", "/api/v1/logs", undefined, { "X-Request-Id": odd });

@@ -2,13 +2,61 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { callerOf, createdMany, entry, expectProblem, newTenant, type Target } from "./api.ts";
 
 const logs = [
-  { resource_id: "0", action: "user.login", user_id: "u_1", severity: "INFO", ip_address: "203.0.113.7", description: "Signed in from the office" },
-  { resource_id: "1", action: "user.logout", user_id: "u_1", session_id: "s_1", ip_address: "203.0.113.200" },
-  { resource_id: "2", action: "user.login", user_id: "u_2", outcome: "denied", severity: "ERROR", ip_address: "2001:db8::1", description: "Too many failed attempts" },
-  { resource_id: "3", action: "document.deleted", user_id: "u_2", actor_type: "service", resource_type: "file", request_id: "req_1", targets: [{ type: "folder", id: "f_1" }, { type: "folder", id: "f_2" }] },
-  { resource_id: "4", action: "document.shared", email: "Nora@Example.com", metadata: { plan: { name: "pro", seats: 5 }, tags: ["red", "blue"], "a.b": "dotted" } },
-  { resource_id: "5", action: "documents", email: "sam@example.com", metadata: { big: "@big", nothing: null, yes: true } },
-  { resource_id: "6", action: "user.updated", before_state: { title: "Clerk" }, after_state: { title: "Head of Übersetzung" }, occurred_at: "2025-06-01T00:00:00Z" },
+  {
+    resource_id: "0",
+    action: "user.login",
+    user_id: "u_1",
+    severity: "INFO",
+    ip_address: "203.0.113.7",
+    description: "Signed in from the office",
+  },
+  {
+    resource_id: "1",
+    action: "user.logout",
+    user_id: "u_1",
+    session_id: "s_1",
+    ip_address: "203.0.113.200",
+  },
+  {
+    resource_id: "2",
+    action: "user.login",
+    user_id: "u_2",
+    outcome: "denied",
+    severity: "ERROR",
+    ip_address: "2001:db8::1",
+    description: "Too many failed attempts",
+  },
+  {
+    resource_id: "3",
+    action: "document.deleted",
+    user_id: "u_2",
+    actor_type: "service",
+    resource_type: "file",
+    request_id: "req_1",
+    targets: [
+      { type: "folder", id: "f_1" },
+      { type: "folder", id: "f_2" },
+    ],
+  },
+  {
+    resource_id: "4",
+    action: "document.shared",
+    email: "Nora@Example.com",
+    metadata: { plan: { name: "pro", seats: 5 }, tags: ["red", "blue"], "a.b": "dotted" },
+  },
+  {
+    resource_id: "5",
+    action: "documents",
+    email: "sam@example.com",
+    metadata: { big: "@big", nothing: null, yes: true },
+  },
+  {
+    resource_id: "6",
+    action: "user.updated",
+    before_state: { title: "Clerk" },
+    after_state: { title: "Head of Übersetzung" },
+    occurred_at: "2025-06-01T00:00:00Z",
+  },
   { resource_id: "7", action: "100%_done", user_agent: "curl/8.5", ip_address: "not an address" },
 ];
 
@@ -20,7 +68,10 @@ export function findLogsJourneys(target: Target, source: "opensearch" | "postgre
 
     beforeAll(async () => {
       // A number that a JavaScript object cannot hold.
-      const body = JSON.stringify({ logs: logs.map((log) => entry(log)) }).replace('"@big"', "9007199254740993");
+      const body = JSON.stringify({ logs: logs.map((log) => entry(log)) }).replace(
+        '"@big"',
+        "9007199254740993",
+      );
       const answer = await caller.post("/api/v1/logs/bulk", body);
       expect(answer.status, answer.text).toBe(201);
       ids = createdMany.parse(answer.body).data.log_ids;
@@ -43,9 +94,21 @@ export function findLogsJourneys(target: Target, source: "opensearch" | "postgre
       [{ action: "document*" }, "543"],
       [{ action: "100%_done" }, "7"],
       [{ action: "100__done" }, ""],
-      [[["action", "documents"], ["action", "user.log*"]], "5210"],
+      [
+        [
+          ["action", "documents"],
+          ["action", "user.log*"],
+        ],
+        "5210",
+      ],
       [{ user_id: "u_1" }, "10"],
-      [[["user_id", "u_1"], ["user_id", "u_2"]], "3210"],
+      [
+        [
+          ["user_id", "u_1"],
+          ["user_id", "u_2"],
+        ],
+        "3210",
+      ],
       [{ user_id: "u_1", action: "user.logout" }, "1"],
       [{ user_id: "U_1" }, ""],
       [{ severity: "error" }, "2"],
@@ -67,13 +130,22 @@ export function findLogsJourneys(target: Target, source: "opensearch" | "postgre
       [{ ip_address: "not an address" }, "7"],
       [{ "metadata.plan.name": "pro" }, "4"],
       [{ "metadata.plan.seats": "5", "metadata.tags": "blue" }, "4"],
-      [[["metadata.tags", "blue"], ["metadata.tags", "green"]], "4"],
+      [
+        [
+          ["metadata.tags", "blue"],
+          ["metadata.tags", "green"],
+        ],
+        "4",
+      ],
       [{ "metadata.a.b": "dotted" }, "4"],
       [{ "metadata.big": "9007199254740993" }, "5"],
       [{ "metadata.big": "9007199254740992" }, ""],
       [{ "metadata.nothing": "null", "metadata.yes": "true" }, "5"],
       [{ occurred_to: "2026-01-01T00:00:00Z" }, "6"],
-      [{ occurred_from: "2025-06-01T02:00:00+02:00", occurred_to: "2025-06-01T00:00:00.001Z" }, "6"],
+      [
+        { occurred_from: "2025-06-01T02:00:00+02:00", occurred_to: "2025-06-01T00:00:00.001Z" },
+        "6",
+      ],
       [{ occurred_from: "2025-06-01T00:00:00.001Z", user_id: "u_1" }, "10"],
       [{ from: "2020-01-01T00:00:00Z", to: "2021-01-01T00:00:00Z" }, ""],
       [{ from: "2020-01-01T00:00:00Z", user_id: "u_1" }, "10"],
@@ -112,7 +184,9 @@ export function findLogsJourneys(target: Target, source: "opensearch" | "postgre
     });
 
     test("numbered pages and cursors give the same order", async () => {
-      const pages = await Promise.all(["1", "2", "3"].map((page) => caller.list({ page, page_size: "3" })));
+      const pages = await Promise.all(
+        ["1", "2", "3"].map((page) => caller.list({ page, page_size: "3" })),
+      );
       expect(pages.flatMap((page) => page.items.map((item) => item.id))).toEqual(ids.toReversed());
       expect(pages.map((page) => page.total)).toEqual([8, 8, 8]);
 
@@ -168,12 +242,18 @@ export function findLogsJourneys(target: Target, source: "opensearch" | "postgre
     ])("the timeline of the last %d hours has buckets to fit", async (hours, key) => {
       const from = new Date(Date.now() - hours * 3_600_000).toISOString();
       const { text } = await caller.get(`/api/v1/logs/stats?from=${from}`);
-      expect(text).toMatch(new RegExp(`"timeline":\\[\\{"key":"[-\\dT:]*${key}","doc_count":8\\}\\]`));
+      expect(text).toMatch(
+        new RegExp(`"timeline":\\[\\{"key":"[-\\dT:]*${key}","doc_count":8\\}\\]`),
+      );
     });
 
     test("the last page that a number reaches is answered like any other", async () => {
       expect(await caller.list({ page: "1000" })).toMatchObject({ source, items: [], total: 8 });
-      expect(await caller.list({ page: "100", page_size: "100" })).toMatchObject({ source, items: [], total: 8 });
+      expect(await caller.list({ page: "100", page_size: "100" })).toMatchObject({
+        source,
+        items: [],
+        total: 8,
+      });
     });
 
     test("stats of nothing are empty", async () => {

@@ -16,7 +16,12 @@ export function isolationJourneys(target: Target): void {
       callerOf(target, { tenant_id: newTenant(), ...claims }).call(method, path, body);
 
     test("needs a token", async () => {
-      const init = { method, ...(body ? { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } } : {}) };
+      const init = {
+        method,
+        ...(body
+          ? { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } }
+          : {}),
+      };
       const response = await target.fetch(path, init);
       expect(response.status).toBe(401);
       expect(response.headers.get("WWW-Authenticate")).toBe("Bearer");
@@ -51,7 +56,9 @@ export function isolationJourneys(target: Target): void {
     ["user", 403, 403, 200, 403, 404],
   ])("the role %s is answered with %j, %j, %j, %j, %j", async (role, ...statuses) => {
     const caller = callerOf(target, { tenant_id: newTenant(), role, sub: "alice" });
-    const answers = await Promise.all(routes.map(([method, path, body]) => caller.call(method, path, body)));
+    const answers = await Promise.all(
+      routes.map(([method, path, body]) => caller.call(method, path, body)),
+    );
     expect(answers.map((answer) => answer.status)).toEqual(statuses);
   });
 
@@ -59,22 +66,37 @@ export function isolationJourneys(target: Target): void {
     const none = callerOf(target, { tenant_id: newTenant(), role: undefined });
     await none.create();
     expect((await none.get("/api/v1/logs")).status).toBe(200);
-    const both = callerOf(target, { tenant_id: newTenant(), role: undefined, roles: ["writer", "auditor"] });
+    const both = callerOf(target, {
+      tenant_id: newTenant(),
+      role: undefined,
+      roles: ["writer", "auditor"],
+    });
     await both.create();
     expect((await both.get("/api/v1/logs/stats")).status).toBe(200);
   });
 
   describe("two tenants", () => {
     test("never see each other's logs, by any route", async () => {
-      const [one, other] = [newTenant(), newTenant()].map((tenant) => callerOf(target, { tenant_id: tenant }));
+      const [one, other] = [newTenant(), newTenant()].map((tenant) =>
+        callerOf(target, { tenant_id: tenant }),
+      );
       if (!one || !other) throw new Error("unreachable");
       const secret = `secret-${crypto.randomUUID()}`;
-      const ids = await one.createAll([{ description: secret, user_id: "u" }, { description: secret, user_id: "u" }]);
+      const ids = await one.createAll([
+        { description: secret, user_id: "u" },
+        { description: secret, user_id: "u" },
+      ]);
       await one.settled();
       expect((await one.list({ search: secret })).total).toBe(2);
 
       expectProblem(await other.get(`/api/v1/logs/${ids[0]}`), 404, "not_found");
-      for (const query of [{}, { search: secret }, { user_id: "u" }, { resource_id: "doc_1" }, { order: "asc" }]) {
+      for (const query of [
+        {},
+        { search: secret },
+        { user_id: "u" },
+        { resource_id: "doc_1" },
+        { order: "asc" },
+      ]) {
         const list = await other.list(query);
         expect([list.total, list.items]).toEqual([0, []]);
       }
@@ -94,7 +116,15 @@ export function isolationJourneys(target: Target): void {
 
     test("are told apart by any character of their names", async () => {
       const name = newTenant();
-      const odd = [name, `${name} `, `${name}*`, `${name}' or '1'='1`, `${name}%`, name.toUpperCase(), `${name}é🔥`];
+      const odd = [
+        name,
+        `${name} `,
+        `${name}*`,
+        `${name}' or '1'='1`,
+        `${name}%`,
+        name.toUpperCase(),
+        `${name}é🔥`,
+      ];
       const callers = odd.map((tenant) => callerOf(target, { tenant_id: tenant }));
       await Promise.all(callers.map((caller, n) => caller.create({ resource_id: String(n) })));
       for (const [n, caller] of callers.entries()) {
@@ -117,8 +147,13 @@ export function isolationJourneys(target: Target): void {
     test("creates in its own name only, and the answer says which entry is not", async () => {
       const user = callerOf(target, { tenant_id: newTenant(), role: "user", sub: "u_1" });
       await user.create({ user_id: "u_1" });
-      const answer = await user.post("/api/v1/logs/bulk", { logs: [entry({ user_id: "u_1" }), entry({ user_id: "u_2" }), entry()] });
-      expect(expectProblem(answer, 403, "forbidden")).toEqual(["/logs/1/user_id", "/logs/2/user_id"]);
+      const answer = await user.post("/api/v1/logs/bulk", {
+        logs: [entry({ user_id: "u_1" }), entry({ user_id: "u_2" }), entry()],
+      });
+      expect(expectProblem(answer, 403, "forbidden")).toEqual([
+        "/logs/1/user_id",
+        "/logs/2/user_id",
+      ]);
     });
 
     test("reads only logs of its own user_id", async () => {
@@ -139,7 +174,12 @@ export function isolationJourneys(target: Target): void {
     test("beside a reading role reads everything", async () => {
       const tenant = newTenant();
       await callerOf(target, { tenant_id: tenant }).create({ user_id: "u_2" });
-      const both = callerOf(target, { tenant_id: tenant, roles: ["user", "auditor"], role: undefined, sub: "u_1" });
+      const both = callerOf(target, {
+        tenant_id: tenant,
+        roles: ["user", "auditor"],
+        role: undefined,
+        sub: "u_1",
+      });
       await both.settled();
       expect((await both.list()).total).toBe(1);
     });

@@ -22,7 +22,10 @@ export function writeAndReadJourneys(target: Target): void {
     severity: "warning",
     outcome: "denied",
     description: "Deleted the Q3 report",
-    targets: [{ type: "folder", id: "f_1", name: "Reports" }, { type: "team", id: "t_2" }],
+    targets: [
+      { type: "folder", id: "f_1", name: "Reports" },
+      { type: "team", id: "t_2" },
+    ],
     occurred_at: "2026-01-31T10:30:00.5+01:00",
     event_id: "evt_5",
   };
@@ -35,12 +38,16 @@ export function writeAndReadJourneys(target: Target): void {
     masked_fields: ["/email"],
   };
   // Key order that a JavaScript object loses, digits that a JavaScript number loses, escapes, and depth.
-  const odd = '{"b":1,"10":{"2":[1.10,9007199254740993,1e400,-0]},"__proto__":{"x":true},"é\\"":"tab\\t\\u00e9"}';
+  const odd =
+    '{"b":1,"10":{"2":[1.10,9007199254740993,1e400,-0]},"__proto__":{"x":true},"é\\"":"tab\\t\\u00e9"}';
 
   describe("one log", () => {
     test("comes back as it was sent, from GET and from the list", async () => {
       const caller = newCaller();
-      const body = JSON.stringify(full).replace(/\}$/, `,"metadata":${odd},"before_state":null,"after_state":${odd}}`);
+      const body = JSON.stringify(full).replace(
+        /\}$/,
+        `,"metadata":${odd},"before_state":null,"after_state":${odd}}`,
+      );
       const answer = await caller.post("/api/v1/logs", body);
       expect(answer.status, answer.text).toBe(201);
       const [, id] = /"id":"([^"]+)"/.exec(answer.text) ?? [];
@@ -71,14 +78,23 @@ export function writeAndReadJourneys(target: Target): void {
       const id = await caller.create();
       const { body } = await caller.get(`/api/v1/logs/${id}/`);
       expect(body).toMatchObject({
-        data: { ...entry(), severity: "INFO", actor_type: "user", outcome: null, metadata: {}, before_state: {}, targets: [] },
+        data: {
+          ...entry(),
+          severity: "INFO",
+          actor_type: "user",
+          outcome: null,
+          metadata: {},
+          before_state: {},
+          targets: [],
+        },
       });
     });
 
     test("has a time that its id begins with", async () => {
       const caller = newCaller();
       const { body } = await caller.post("/api/v1/logs", entry());
-      const { id, created_at: createdAt } = (body as { data: { id: string; created_at: string } }).data;
+      const { id, created_at: createdAt } = (body as { data: { id: string; created_at: string } })
+        .data;
       expect(Number.parseInt(id.replace("-", "").slice(0, 12), 16)).toBe(Date.parse(createdAt));
       expect(Math.abs(Date.parse(createdAt) - Date.now())).toBeLessThan(10_000);
     });
@@ -107,7 +123,9 @@ export function writeAndReadJourneys(target: Target): void {
   describe("a bulk", () => {
     test("keeps the order of its entries and tells their ids", async () => {
       const caller = newCaller();
-      const ids = await caller.createAll(Array.from({ length: 100 }, (_, n) => ({ resource_id: `doc_${n}` })));
+      const ids = await caller.createAll(
+        Array.from({ length: 100 }, (_, n) => ({ resource_id: `doc_${n}` })),
+      );
       expect(ids).toEqual(ids.toSorted());
       await caller.settled();
       const { items, total } = await caller.list({ order: "asc", page_size: "100" });

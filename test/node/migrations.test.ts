@@ -1,11 +1,15 @@
 import pg from "pg";
 import { expect, inject, test } from "vitest";
 import { migrateDatabase } from "../../db/migrate.ts";
-import type {} from "../provided.ts";
+import "../provided.ts";
 
 const serverUrl = inject("workerEnv")["DATABASE_URL"] ?? "";
 
-async function query<T extends pg.QueryResultRow>(url: string, text: string, values: unknown[] = []): Promise<T[]> {
+async function query<T extends pg.QueryResultRow>(
+  url: string,
+  text: string,
+  values: unknown[] = [],
+): Promise<T[]> {
   const client = new pg.Client(url);
   await client.connect();
   try {
@@ -26,7 +30,10 @@ test("migrations may run again, and two at once", async () => {
   const url = await newDatabase("twice");
   await Promise.all([migrateDatabase(url), migrateDatabase(url)]);
   await migrateDatabase(url);
-  const [row] = await query<{ n: number }>(url, "select count(*)::int as n from drizzle.__drizzle_migrations");
+  const [row] = await query<{ n: number }>(
+    url,
+    "select count(*)::int as n from drizzle.__drizzle_migrations",
+  );
   expect(row?.n).toBe(1);
 });
 

@@ -1,12 +1,15 @@
 import { randomUUID } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import type {} from "../provided.ts";
+import "../provided.ts";
 
 const writers = 16;
 const writesEach = 40;
 
-const pool = new pg.Pool({ connectionString: inject("workerEnv")["DATABASE_URL"], max: writers + 4 });
+const pool = new pg.Pool({
+  connectionString: inject("workerEnv")["DATABASE_URL"],
+  max: writers + 4,
+});
 const tenant = `settled-${randomUUID()}`;
 
 /** A write as the service makes it, but one that takes its time to commit. */
@@ -40,12 +43,15 @@ async function countBelow(bound: string): Promise<number> {
 
 async function readingsWhile(busy: Promise<unknown>, boundQuery: string): Promise<Reading[]> {
   const readings: Reading[] = [];
-  let isBusy = true;
+  const state = { isBusy: true };
   void busy.finally(() => {
-    isBusy = false;
+    state.isBusy = false;
   });
-  while (isBusy) {
-    const { rows } = await pool.query<{ bound: string | null }>(boundQuery, boundQuery.includes("$1") ? [tenant] : []);
+  while (state.isBusy) {
+    const { rows } = await pool.query<{ bound: string | null }>(
+      boundQuery,
+      boundQuery.includes("$1") ? [tenant] : [],
+    );
     const bound = rows[0]?.bound;
     if (bound) readings.push({ bound, visible: await countBelow(bound) });
   }
@@ -69,7 +75,10 @@ beforeAll(async () => {
   );
   [settled, newest] = await Promise.all([
     readingsWhile(writing, "select safe_time()::text as bound"),
-    readingsWhile(writing, "select max(created_at)::text as bound from audit_logs where tenant_id = $1"),
+    readingsWhile(
+      writing,
+      "select max(created_at)::text as bound from audit_logs where tenant_id = $1",
+    ),
     writing,
   ]);
 });
@@ -98,7 +107,10 @@ test("a write that is under way holds safe_time() back, and lets it go when it e
   );
   const began = rows[0]?.began;
   const isHeld = async () => {
-    const answer = await pool.query<{ held: boolean }>("select safe_time() <= $1::timestamptz + interval '2 ms' as held", [began]);
+    const answer = await pool.query<{ held: boolean }>(
+      "select safe_time() <= $1::timestamptz + interval '2 ms' as held",
+      [began],
+    );
     return answer.rows[0]?.held;
   };
   await new Promise((resolve) => setTimeout(resolve, 50));

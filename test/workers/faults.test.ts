@@ -36,7 +36,10 @@ describe("while the database does not answer", () => {
   test("health is down", async () => {
     const answer = await caller({ NEON_FETCH_ENDPOINT: nowhere }).get("/health");
     expect(answer.status).toBe(503);
-    expect(answer.body).toMatchObject({ status: "down", checks: { database: { status: "down" }, opensearch: { status: "ok" } } });
+    expect(answer.body).toMatchObject({
+      status: "down",
+      checks: { database: { status: "down" }, opensearch: { status: "ok" } },
+    });
   });
 });
 
@@ -45,18 +48,31 @@ describe("while a part takes the connection and never answers", () => {
 
   test("OpenSearch is given up after its timeout, and the list comes from Postgres", async () => {
     const began = Date.now();
-    expect((await caller({ OPENSEARCH_HOST: url, LOG_LEVEL: "INFO" }).list()).source).toBe("postgres");
+    expect((await caller({ OPENSEARCH_HOST: url, LOG_LEVEL: "INFO" }).list()).source).toBe(
+      "postgres",
+    );
     expect(Date.now() - began).toBeLessThan(6_000);
     expect(lines.join()).toContain("search_degraded");
   });
 
   test("health gives every check up after its timeout", async () => {
     const began = Date.now();
-    const changes = { OPENSEARCH_HOST: url, SQS_ENDPOINT: url, AWS_ENDPOINT_URL: url, NEON_FETCH_ENDPOINT: url };
+    const changes = {
+      OPENSEARCH_HOST: url,
+      SQS_ENDPOINT: url,
+      AWS_ENDPOINT_URL: url,
+      NEON_FETCH_ENDPOINT: url,
+    };
     const { body } = await caller(changes).get("/health");
     expect(Date.now() - began).toBeLessThan(4_000);
     const down = { status: "down" };
-    const checks = { database: down, opensearch: down, sqs_log_queue: down, sqs_export_queue: down, s3: down };
+    const checks = {
+      database: down,
+      opensearch: down,
+      sqs_log_queue: down,
+      sqs_export_queue: down,
+      s3: down,
+    };
     expect(body).toMatchObject({ status: "down", checks });
   });
 
@@ -70,8 +86,12 @@ describe("a database that loses its months", () => {
   const url = inject("spareDatabaseUrl");
 
   test("gets them back by the first writes, of which none fails", async () => {
-    const months = await rowsOf(sql`select inhrelid::regclass::text as name from pg_inherits where inhparent = 'audit_logs'::regclass`, url);
-    for (const { name } of months) await rowsOf(sql`drop table ${sql.identifier(String(name))}`, url);
+    const months = await rowsOf(
+      sql`select inhrelid::regclass::text as name from pg_inherits where inhparent = 'audit_logs'::regclass`,
+      url,
+    );
+    for (const { name } of months)
+      await rowsOf(sql`drop table ${sql.identifier(String(name))}`, url);
     const writer = caller({ DATABASE_URL: url });
     await Promise.all(Array.from({ length: 10 }, () => writer.create()));
     const [count] = await rowsOf(sql`select count(*)::int as n from audit_logs`, url);
@@ -81,13 +101,18 @@ describe("a database that loses its months", () => {
   });
 
   test("answers lists of a time without a month with nothing", async () => {
-    const { total } = await caller({ DATABASE_URL: url, OPENSEARCH_HOST: nowhere }).list({ to: "2020-01-01T00:00:00Z" });
+    const { total } = await caller({ DATABASE_URL: url, OPENSEARCH_HOST: nowhere }).list({
+      to: "2020-01-01T00:00:00Z",
+    });
     expect(total).toBe(0);
   });
 
   test("answers an unforeseen error with no more than its request id", async () => {
     await rowsOf(sql`alter table audit_logs rename column session_id to gone`, url);
-    const answer = await caller({ DATABASE_URL: url }).post("/api/v1/logs", entry({ description: "private" }));
+    const answer = await caller({ DATABASE_URL: url }).post(
+      "/api/v1/logs",
+      entry({ description: "private" }),
+    );
     expectProblem(answer, 500, "internal");
     expect(answer.text).not.toMatch(/session_id|column|insert/);
     expect(lines.join()).toContain("session_id");
@@ -109,63 +134,114 @@ describe("configuration", () => {
     const answer = await caller(changes).post("/api/v1/logs", entry());
     expect(answer.status, answer.text).toBe(status);
     if (status === 503) expectProblem(answer, 503, "misconfigured");
-    expect(lines.filter((line) => line.includes('"misconfigured"'))).toHaveLength(status === 503 ? lines.length : 1);
+    expect(lines.filter((line) => line.includes('"misconfigured"'))).toHaveLength(
+      status === 503 ? lines.length : 1,
+    );
   });
 
   test("names the tenant of a token that names none", async () => {
-    const answer = await caller({ TENANT_ID: "house" }, { tenant_id: undefined }).post("/api/v1/logs", entry());
+    const answer = await caller({ TENANT_ID: "house" }, { tenant_id: undefined }).post(
+      "/api/v1/logs",
+      entry(),
+    );
     expect(answer.body).toMatchObject({ data: { tenant_id: "house" } });
   });
 
   test("may keep tokens from making tenants", async () => {
     const claims = { tenant_id: newTenant() };
     const closed = { TENANT_AUTO_CREATE: "false" };
-    expectProblem(await caller(closed, claims).post("/api/v1/logs", entry()), 403, "tenant_unknown");
-    expectProblem(await caller(closed, claims).post("/api/v1/logs/bulk", { logs: [entry()] }), 403, "tenant_unknown");
+    expectProblem(
+      await caller(closed, claims).post("/api/v1/logs", entry()),
+      403,
+      "tenant_unknown",
+    );
+    expectProblem(
+      await caller(closed, claims).post("/api/v1/logs/bulk", { logs: [entry()] }),
+      403,
+      "tenant_unknown",
+    );
     await caller({}, claims).create();
     await caller(closed, claims).create();
   });
 
   test("without a default role refuses a token that names none", async () => {
-    expectProblem(await caller({ DEFAULT_ROLE: undefined }, { role: undefined }).get("/api/v1/logs"), 403, "role_missing");
+    expectProblem(
+      await caller({ DEFAULT_ROLE: undefined }, { role: undefined }).get("/api/v1/logs"),
+      403,
+      "role_missing",
+    );
   });
 
   test("may ask for an issuer and an audience", async () => {
     const strict = { JWT_ISSUER: "https://issuer", JWT_AUDIENCE: "audit" };
     expectProblem(await caller(strict).get("/api/v1/logs"), 401, "unauthenticated");
-    expectProblem(await caller(strict, { iss: "https://issuer", aud: "other" }).get("/api/v1/logs"), 401, "unauthenticated");
-    expect((await caller(strict, { iss: "https://issuer", aud: "audit" }).get("/api/v1/logs")).status).toBe(200);
+    expectProblem(
+      await caller(strict, { iss: "https://issuer", aud: "other" }).get("/api/v1/logs"),
+      401,
+      "unauthenticated",
+    );
+    expect(
+      (await caller(strict, { iss: "https://issuer", aud: "audit" }).get("/api/v1/logs")).status,
+    ).toBe(200);
   });
 });
 
 describe("health", () => {
-  const statusOf = async (changes: Record<string, string | undefined>) => (await caller(changes).get("/api/v1/health")).body;
+  const statusOf = async (changes: Record<string, string | undefined>) =>
+    (await caller(changes).get("/api/v1/health")).body;
 
   test("tells a signed-in caller of every part, and others only the sum", async () => {
     const whole = { status: "ok", latency_ms: expect.any(Number) };
-    const queue = { ...whole, depth: expect.any(Number), in_flight: expect.any(Number), dead_letters: expect.any(Number) };
+    const queue = {
+      ...whole,
+      depth: expect.any(Number),
+      in_flight: expect.any(Number),
+      dead_letters: expect.any(Number),
+    };
     expect(await statusOf({})).toEqual({
       status: expect.stringMatching(/^(ok|degraded)$/),
-      checks: { database: whole, opensearch: expect.anything(), sqs_log_queue: queue, sqs_export_queue: queue, s3: whole },
+      checks: {
+        database: whole,
+        opensearch: expect.anything(),
+        sqs_log_queue: queue,
+        sqs_export_queue: queue,
+        s3: whole,
+      },
     });
-    for (const headers of [{}, { Authorization: "Bearer nonsense" }, { Authorization: `Bearer ${await token({ exp: 1 })}` }]) {
+    for (const headers of [
+      {},
+      { Authorization: "Bearer nonsense" },
+      { Authorization: `Bearer ${await token({ exp: 1 })}` },
+    ]) {
       const response = await workers.fetch("/health", { headers });
       expect(response.status).toBe(200);
       expect(Object.keys((await response.json()) as object)).toEqual(["status"]);
     }
   });
 
-  test.each(["OPENSEARCH_HOST", "SQS_ENDPOINT", "AWS_ENDPOINT_URL", "EXPORT_S3_BUCKET"])("is degraded without %s", async (name) => {
-    const value = name === "EXPORT_S3_BUCKET" ? "no-such-bucket" : nowhere;
-    expect(await statusOf({ [name]: value })).toMatchObject({ status: "degraded", checks: { database: { status: "ok" } } });
-  });
+  test.each(["OPENSEARCH_HOST", "SQS_ENDPOINT", "AWS_ENDPOINT_URL", "EXPORT_S3_BUCKET"])(
+    "is degraded without %s",
+    async (name) => {
+      const value = name === "EXPORT_S3_BUCKET" ? "no-such-bucket" : nowhere;
+      expect(await statusOf({ [name]: value })).toMatchObject({
+        status: "degraded",
+        checks: { database: { status: "ok" } },
+      });
+    },
+  );
 });
 
 test("the OpenAPI document names every route", async () => {
   const response = await workers.fetch("/api/v1/openapi.json");
   const document = (await response.json()) as { openapi: string; paths: Record<string, object> };
   expect(document.openapi).toBe("3.1.0");
-  expect(Object.keys(document.paths).toSorted()).toEqual(["/health", "/logs", "/logs/bulk", "/logs/stats", "/logs/{log_id}"]);
+  expect(Object.keys(document.paths).toSorted()).toEqual([
+    "/health",
+    "/logs",
+    "/logs/bulk",
+    "/logs/stats",
+    "/logs/{log_id}",
+  ]);
 });
 
 test("the docs page comes with all its parts", async () => {

@@ -8,9 +8,15 @@ type Namespace = DurableObjectNamespace<QueuePoller & Rpc.DurableObjectBranded>;
 const bindings = env as unknown as { LOG_POLLER: Namespace; DEAF_POLLER: Namespace };
 
 /** A poller of its own, whose queue and work a test sets. Its alarm runs only when the test says so. */
-async function newPoller(url: string, handle: (messages: ReceivedMessage[]) => Promise<Handled>, from = bindings.LOG_POLLER) {
+async function newPoller(
+  url: string,
+  handle: (messages: ReceivedMessage[]) => Promise<Handled>,
+  from = bindings.LOG_POLLER,
+) {
   const stub = from.getByName(crypto.randomUUID());
-  await runInDurableObject(stub, (poller) => Object.assign(poller, { queueUrl: () => url, handle }));
+  await runInDurableObject(stub, (poller) =>
+    Object.assign(poller, { queueUrl: () => url, handle }),
+  );
   return stub;
 }
 
@@ -21,14 +27,19 @@ const stored = (stub: DurableObjectStub<QueuePoller & Rpc.DurableObjectBranded>)
     resumeAt: await state.storage.get<number>("resume_at"),
   }));
 
-const send = (url: string, bodies: string[]) => sqs.send(url, bodies.map((body) => ({ body, groupId: "g" })));
+const send = (url: string, bodies: string[]) =>
+  sqs.send(
+    url,
+    bodies.map((body) => ({ body, groupId: "g" })),
+  );
 
 /** Handles messages by their text: "retry", "dead-letter", or anything else, which is done. */
 const byText = async (messages: ReceivedMessage[]): Promise<Handled> => ({
   outcomes: Promise.resolve(
     messages.map((message): Outcome => {
       if (message.body === "retry") return { message, to: "retry", delaySeconds: 0 };
-      if (message.body === "dead") return { message, to: "dead-letter", body: "grave", reason: "for the test" };
+      if (message.body === "dead")
+        return { message, to: "dead-letter", body: "grave", reason: "for the test" };
       return { message, to: "delete" };
     }),
   ),
@@ -103,9 +114,14 @@ describe("a poller", () => {
 
   test("sleeps while its configuration is not whole", async () => {
     const stub = bindings.LOG_POLLER.getByName(crypto.randomUUID());
-    await runInDurableObject(stub, (poller) => Object.assign(poller, { queueUrl: () => undefined }));
+    await runInDurableObject(stub, (poller) =>
+      Object.assign(poller, { queueUrl: () => undefined }),
+    );
     await stub.wake();
-    await vi.waitFor(async () => expect((await stored(stub)).alarm).toBeGreaterThan(Date.now() + 60_000), 10_000);
+    await vi.waitFor(
+      async () => expect((await stored(stub)).alarm).toBeGreaterThan(Date.now() + 60_000),
+      10_000,
+    );
     expect((await stored(stub)).failures).toBeUndefined();
   });
 });

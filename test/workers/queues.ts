@@ -14,7 +14,10 @@ const attributes = z.object({ Attributes: z.object({ QueueArn: z.string() }) });
 async function call(action: string, body: object): Promise<unknown> {
   const response = await aws.fetch(`${sqsConfig.endpoint}/`, {
     method: "POST",
-    headers: { "Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": `AmazonSQS.${action}` },
+    headers: {
+      "Content-Type": "application/x-amz-json-1.0",
+      "X-Amz-Target": `AmazonSQS.${action}`,
+    },
     body: JSON.stringify(body),
   });
   return response.json();
@@ -24,15 +27,21 @@ async function call(action: string, body: object): Promise<unknown> {
 export async function newQueue(): Promise<{ url: string; deadLetters: string }> {
   const name = `test-${crypto.randomUUID()}`;
   const deadLetters = queue.parse(await call("CreateQueue", { QueueName: `${name}-dlq` })).QueueUrl;
-  const about = await call("GetQueueAttributes", { QueueUrl: deadLetters, AttributeNames: ["QueueArn"] });
+  const about = await call("GetQueueAttributes", {
+    QueueUrl: deadLetters,
+    AttributeNames: ["QueueArn"],
+  });
   const deadLetterTargetArn = attributes.parse(about).Attributes.QueueArn;
   const RedrivePolicy = JSON.stringify({ deadLetterTargetArn, maxReceiveCount: 5 });
-  const { QueueUrl: url } = queue.parse(await call("CreateQueue", { QueueName: name, Attributes: { RedrivePolicy } }));
+  const { QueueUrl: url } = queue.parse(
+    await call("CreateQueue", { QueueName: name, Attributes: { RedrivePolicy } }),
+  );
   return { url, deadLetters };
 }
 
 export async function newQueueWithoutDeadLetters(): Promise<string> {
-  return queue.parse(await call("CreateQueue", { QueueName: `test-${crypto.randomUUID()}` })).QueueUrl;
+  return queue.parse(await call("CreateQueue", { QueueName: `test-${crypto.randomUUID()}` }))
+    .QueueUrl;
 }
 
 /** The texts of the messages that a queue holds, which it then no longer has. */

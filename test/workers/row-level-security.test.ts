@@ -13,16 +13,25 @@ describe("row-level security", () => {
   const month = new Date().toISOString().slice(0, 7).replace("-", "_");
 
   beforeAll(async () => {
-    await callerOf(workers, { tenant_id: mine }).createAll([{ user_id: "u_1" }, { user_id: "u_2" }, {}]);
+    await callerOf(workers, { tenant_id: mine }).createAll([
+      { user_id: "u_1" },
+      { user_id: "u_2" },
+      {},
+    ]);
     await callerOf(workers, { tenant_id: theirs }).createAll([{ user_id: "u_1" }]);
   });
 
   async function seen(table: string, as = scope): Promise<number> {
-    const [result] = await inTenant(db, as, [db.execute(sql`select count(*)::int as n from ${sql.identifier(table)}`)]);
+    const [result] = await inTenant(db, as, [
+      db.execute(sql`select count(*)::int as n from ${sql.identifier(table)}`),
+    ]);
     return Number(result.rows[0]?.["n"]);
   }
 
-  async function refusal(statement: ReturnType<typeof sql>, as = scope): Promise<string | undefined> {
+  async function refusal(
+    statement: ReturnType<typeof sql>,
+    as = scope,
+  ): Promise<string | undefined> {
     try {
       await inTenant(db, as, [db.execute(statement)]);
       return undefined;
@@ -48,7 +57,9 @@ describe("row-level security", () => {
 
   test("forgets the tenant when the transaction is over", async () => {
     expect(await seen("audit_logs")).toBe(3);
-    const [result] = await asRole(db, "audit_indexer", [db.execute(sql`select app_tenant() as tenant`)]);
+    const [result] = await asRole(db, "audit_indexer", [
+      db.execute(sql`select app_tenant() as tenant`),
+    ]);
     expect(result.rows[0]?.["tenant"]).toBeNull();
   });
 
@@ -71,12 +82,24 @@ describe("row-level security", () => {
       values (audit_log_id(now(), 0), ${tenant}, now(), now(), 'x', 'a', 'INFO', 'user', ${user}, 'r', '1')`;
     expect(await refusal(insert(theirs, "u_1"))).toBe("42501");
     expect(await refusal(insert(mine, "u_2"), { tenantId: mine, userId: "u_1" })).toBe("42501");
-    expect(await refusal(sql`insert into pending_index (tenant_id, log_id) values (${theirs}, gen_random_uuid())`)).toBe("42501");
+    expect(
+      await refusal(
+        sql`insert into pending_index (tenant_id, log_id) values (${theirs}, gen_random_uuid())`,
+      ),
+    ).toBe("42501");
   });
 
-  test.each(["audit_indexer", "audit_maintenance"] as const)("lets %s change no log", async (role) => {
-    for (const statement of [sql`update audit_logs set action = 'x'`, sql`delete from audit_logs`]) {
-      await expect(asRole(db, role, [db.execute(statement)])).rejects.toSatisfy((error) => sqlState(error) === "42501");
-    }
-  });
+  test.each(["audit_indexer", "audit_maintenance"] as const)(
+    "lets %s change no log",
+    async (role) => {
+      for (const statement of [
+        sql`update audit_logs set action = 'x'`,
+        sql`delete from audit_logs`,
+      ]) {
+        await expect(asRole(db, role, [db.execute(statement)])).rejects.toSatisfy(
+          (error) => sqlState(error) === "42501",
+        );
+      }
+    },
+  );
 });

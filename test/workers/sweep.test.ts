@@ -13,7 +13,9 @@ import { nowhere, workers, workersWith } from "./tools.ts";
 
 const withoutSqs = workersWith({ SQS_ENDPOINT: nowhere });
 const makeOverdue = (tenant: string) =>
-  rowsOf(sql`update pending_index set due_at = now() - interval '1 hour' where tenant_id = ${tenant}`);
+  rowsOf(
+    sql`update pending_index set due_at = now() - interval '1 hour' where tenant_id = ${tenant}`,
+  );
 const dueIn = async (tenant: string) => {
   const [row] = await rowsOf(
     sql`select attempts, extract(epoch from due_at - clock_timestamp())::int as seconds from pending_index where tenant_id = ${tenant}`,
@@ -60,15 +62,21 @@ describe("the outbox sweep", () => {
   test("sends each row once where two sweeps run at once", async () => {
     const tenants = [newTenant(), `${newTenant()} with an odd name 🔥 ${"x".repeat(128)}`];
     for (const tenant of tenants) {
-      await callerOf(withoutSqs, { tenant_id: tenant }).createAll(Array.from({ length: 100 }, () => ({})));
-      await callerOf(withoutSqs, { tenant_id: tenant }).createAll(Array.from({ length: 50 }, () => ({})));
+      await callerOf(withoutSqs, { tenant_id: tenant }).createAll(
+        Array.from({ length: 100 }, () => ({})),
+      );
+      await callerOf(withoutSqs, { tenant_id: tenant }).createAll(
+        Array.from({ length: 50 }, () => ({})),
+      );
       await makeOverdue(tenant);
     }
     const { url } = await newQueue();
     const counts = await Promise.all([1, 2, 3].map(() => sweepOutbox(ownerOf(), sqs, url)));
     const sent = (await drain(url)).map((body) => parseIndexMessage(body));
     expect(sent.every((message) => message !== undefined)).toBe(true);
-    const ids = sent.flatMap((message) => (message && tenants.includes(message.tenant_id) ? message.log_ids : []));
+    const ids = sent.flatMap((message) =>
+      message && tenants.includes(message.tenant_id) ? message.log_ids : [],
+    );
     expect(ids.length).toBe(300);
     expect(new Set(ids).size).toBe(300);
     expect(counts.reduce((sum, count) => sum + count)).toBeGreaterThanOrEqual(300);
@@ -79,8 +87,12 @@ describe("the outbox sweep", () => {
     await sqs.send(url, [{ body: "waiting", groupId: "g" }]);
     const [recent, old] = [newTenant(), newTenant()];
     for (const tenant of [recent, old]) await callerOf(withoutSqs, { tenant_id: tenant }).create();
-    await rowsOf(sql`update pending_index set due_at = now() - interval '9 minutes' where tenant_id = ${recent}`);
-    await rowsOf(sql`update pending_index set due_at = now() - interval '11 minutes' where tenant_id = ${old}`);
+    await rowsOf(
+      sql`update pending_index set due_at = now() - interval '9 minutes' where tenant_id = ${recent}`,
+    );
+    await rowsOf(
+      sql`update pending_index set due_at = now() - interval '11 minutes' where tenant_id = ${old}`,
+    );
     await sweepOutbox(ownerOf(), sqs, url);
     const sent = (await drain(url)).map((body) => parseIndexMessage(body)?.tenant_id);
     expect(sent).toContain(old);
@@ -91,7 +103,10 @@ describe("the outbox sweep", () => {
     const log = vi.spyOn(console, "error").mockImplementation(() => {});
     await runCron(maintenance, { DATABASE_URL: "" });
     await runCron(indexer, { SQS_ENDPOINT: nowhere });
-    expect(log.mock.calls.map(([line]) => JSON.parse(String(line)).event)).toEqual(["maintenance_failed", "watchdog_failed"]);
+    expect(log.mock.calls.map(([line]) => JSON.parse(String(line)).event)).toEqual([
+      "maintenance_failed",
+      "watchdog_failed",
+    ]);
     vi.restoreAllMocks();
   });
 });

@@ -3,16 +3,28 @@ import { SignJWT, type JWTPayload } from "jose";
 import { inject } from "vitest";
 import app from "./all-workers.ts";
 import type { Target } from "../journeys/api.ts";
-import type {} from "../provided.ts";
+import "../provided.ts";
 
 export const workerEnv = inject("workerEnv");
 export const searchMissing = inject("searchMissing");
 
 /** A token of the tests' issuer; claims may be replaced, and left out with undefined. */
-export function token(claims: JWTPayload = {}, secret = workerEnv["JWT_SECRET"] ?? ""): Promise<string> {
+export function token(
+  claims: JWTPayload = {},
+  secret = workerEnv["JWT_SECRET"] ?? "",
+): Promise<string> {
   const now = Math.floor(Date.now() / 1000);
-  const payload = { tenant_id: "acme", role: "admin", sub: "alice", iat: now, exp: now + 3600, ...claims };
-  return new SignJWT(payload).setProtectedHeader({ alg: "HS256" }).sign(new TextEncoder().encode(secret));
+  const payload = {
+    tenant_id: "acme",
+    role: "admin",
+    sub: "alice",
+    iat: now,
+    exp: now + 3600,
+    ...claims,
+  };
+  return new SignJWT(payload)
+    .setProtectedHeader({ alg: "HS256" })
+    .sign(new TextEncoder().encode(secret));
 }
 
 /** The Worker as it is configured for the run. */

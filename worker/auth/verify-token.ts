@@ -23,12 +23,19 @@ const claims = z.object({
  * @param authorization the Authorization header
  * @throws ApiError `unauthenticated`, `tenant_missing` or `role_missing`
  */
-export async function verifyToken(authorization: string | undefined, config: TokenConfig): Promise<Caller> {
+export async function verifyToken(
+  authorization: string | undefined,
+  config: TokenConfig,
+): Promise<Caller> {
   const token = /^Bearer ([\w.~+/=-]+)$/i.exec(authorization ?? "")?.[1];
   if (token === undefined) {
-    throw unauthenticated("Send a token: Authorization: Bearer <JWT>.", authorization === undefined ? undefined : "invalid_request");
+    throw unauthenticated(
+      "Send a token: Authorization: Bearer <JWT>.",
+      authorization === undefined ? undefined : "invalid_request",
+    );
   }
-  if (token.length > maxTokenLength) throw unauthenticated("The token is too long.", "invalid_token");
+  if (token.length > maxTokenLength)
+    throw unauthenticated("The token is too long.", "invalid_token");
   const payload = await verified(token, config);
   const parsed = claims.safeParse(payload);
   if (!parsed.success) {
@@ -36,7 +43,8 @@ export async function verifyToken(authorization: string | undefined, config: Tok
     throw unauthenticated(`The token's claims are not valid: ${names}.`, "invalid_token");
   }
   const tenantId = parsed.data.tenant_id ?? config.defaultTenant;
-  if (tenantId === undefined) throw new ApiError("tenant_missing", "The token needs a tenant_id claim.");
+  if (tenantId === undefined)
+    throw new ApiError("tenant_missing", "The token needs a tenant_id claim.");
   return { tenantId, sub: parsed.data.sub, roles: rolesOf(parsed.data, config.defaultRoles) };
 }
 
@@ -51,9 +59,13 @@ async function verified(token: string, config: TokenConfig): Promise<JWTPayload>
     });
     return payload;
   } catch (error) {
-    if (error instanceof errors.JWTExpired) throw unauthenticated("The token has expired.", "invalid_token");
+    if (error instanceof errors.JWTExpired)
+      throw unauthenticated("The token has expired.", "invalid_token");
     if (error instanceof errors.JWTClaimValidationFailed) {
-      throw unauthenticated(`The token's claim ${error.claim} is missing or wrong.`, "invalid_token");
+      throw unauthenticated(
+        `The token's claim ${error.claim} is missing or wrong.`,
+        "invalid_token",
+      );
     }
     throw unauthenticated("The token is not valid.", "invalid_token");
   }
@@ -64,7 +76,10 @@ function rolesOf(token: z.infer<typeof claims>, defaults: Role[]): ReadonlySet<R
   // A token that names roles, even unknown ones, never gets the default.
   const granted = named.length === 0 ? defaults : roles.filter((role) => named.includes(role));
   if (granted.length === 0) {
-    throw new ApiError("role_missing", `The token needs a role or roles claim among ${roles.join(", ")}.`);
+    throw new ApiError(
+      "role_missing",
+      `The token needs a role or roles claim among ${roles.join(", ")}.`,
+    );
   }
   return new Set(granted);
 }

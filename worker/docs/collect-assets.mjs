@@ -11,4 +11,5 @@ const target = join(here, "../../dist/docs");
 
 mkdirSync(target, { recursive: true });
 for (const file of ["index.html", "start.js"]) copyFileSync(join(here, file), join(target, file));
-for (const file of ["swagger-ui.css", "swagger-ui-bundle.js"]) copyFileSync(join(swagger, file), join(target, file));
+for (const file of ["swagger-ui.css", "swagger-ui-bundle.js"])
+  copyFileSync(join(swagger, file), join(target, file));

@@ -25,7 +25,9 @@ export const createLogRoute = createRoute({
       headers: z.object({ Location: z.string() }),
       content: {
         "application/json": {
-          schema: z.object({ data: z.object({ id: z.uuid(), tenant_id: z.string(), created_at: z.iso.datetime() }) }),
+          schema: z.object({
+            data: z.object({ id: z.uuid(), tenant_id: z.string(), created_at: z.iso.datetime() }),
+          }),
         },
       },
     },
@@ -45,5 +47,8 @@ export const createLog: RouteHandler<typeof createLogRoute, AppEnv> = async (c) 
   if (!made) throw tenantUnknown();
   publishLogs(c, caller.tenantId, [made.id]);
   c.header("Location", `/api/v1/logs/${made.id}`);
-  return c.json({ data: { id: made.id, tenant_id: caller.tenantId, created_at: made.createdAt } }, 201);
+  return c.json(
+    { data: { id: made.id, tenant_id: caller.tenantId, created_at: made.createdAt } },
+    201,
+  );
 };

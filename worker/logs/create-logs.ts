@@ -1,7 +1,12 @@
 import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { writeLogs } from "../../db/write-logs.ts";
-import { maxBulkBytes, maxBulkEntries, maxEntryBytes, sentAuditLog } from "../../events/audit-log.ts";
+import {
+  maxBulkBytes,
+  maxBulkEntries,
+  maxEntryBytes,
+  sentAuditLog,
+} from "../../events/audit-log.ts";
 import { elements, memberText } from "../../events/json-text.ts";
 import { isTooLarge, newAuditLog } from "../../events/new-audit-log.ts";
 import { requireSection } from "../../platform/config.ts";
@@ -40,7 +45,9 @@ export const createLogsRoute = createRoute({
       description: "All stored, in the order that they were sent.",
       content: {
         "application/json": {
-          schema: z.object({ data: z.object({ affected_rows: z.int(), log_ids: z.array(z.uuid()) }) }),
+          schema: z.object({
+            data: z.object({ affected_rows: z.int(), log_ids: z.array(z.uuid()) }),
+          }),
         },
       },
     },
@@ -53,9 +60,14 @@ export const createLogs: RouteHandler<typeof createLogsRoute, AppEnv> = async (c
   const scope = writeScope(caller);
   const { logs: sent } = c.req.valid("json");
   const texts = entryTexts(await c.req.text());
-  checkOwnName(scope, sent.map((log, n) => ({ path: `/logs/${n}/user_id`, userId: log.user_id })));
+  checkOwnName(
+    scope,
+    sent.map((log, n) => ({ path: `/logs/${n}/user_id`, userId: log.user_id })),
+  );
   const recording = recordingOf(caller, config);
-  const logs = await Promise.all(sent.map((log, n) => newAuditLog(log, texts[n] ?? "{}", recording)));
+  const logs = await Promise.all(
+    sent.map((log, n) => newAuditLog(log, texts[n] ?? "{}", recording)),
+  );
   const db = connectDatabase(requireSection(config, "database"));
   const stored = await writeLogs(db, scope, logs, requireSection(config, "tenants").autoCreate);
   if (!stored) throw tenantUnknown();
@@ -70,8 +82,11 @@ function entryTexts(body: string): string[] {
   const list = memberText(body, "logs") ?? "[]";
   const texts = Array.from(elements(list), ({ start, end }) => list.slice(start, end));
   const errors = texts.flatMap((text, n) =>
-    isTooLarge(text) ? [{ path: `/logs/${n}`, message: `is larger than ${maxEntryBytes} bytes` }] : [],
+    isTooLarge(text)
+      ? [{ path: `/logs/${n}`, message: `is larger than ${maxEntryBytes} bytes` }]
+      : [],
   );
-  if (errors.length > 0) throw new ApiError("too_large", "Some entries are too large: see errors.", { errors });
+  if (errors.length > 0)
+    throw new ApiError("too_large", "Some entries are too large: see errors.", { errors });
   return texts;
 }

@@ -10,7 +10,13 @@ import type { TenantScope } from "../../events/tenant-scope.ts";
  */
 export type Cursor = { after: string; total: Total | null };
 
-const content = z.tuple([z.literal(1), z.string().refine(isUuid), z.int().min(-1), z.union([z.literal(0), z.literal(1)]), z.string()]);
+const content = z.tuple([
+  z.literal(1),
+  z.string().refine(isUuid),
+  z.int().min(-1),
+  z.union([z.literal(0), z.literal(1)]),
+  z.string(),
+]);
 
 export function encodeCursor(cursor: Cursor, fingerprint: string): string {
   const { after, total } = cursor;
@@ -23,7 +29,8 @@ export function decodeCursor(text: string, fingerprint: string): Cursor | string
   const parsed = content.safeParse(parseBase64(text));
   if (!parsed.success) return "is not a cursor: send next_cursor as it was given";
   const [, after, count, isLowerBound, madeFor] = parsed.data;
-  if (madeFor !== fingerprint) return "belongs to other filters or another order: begin again without a cursor";
+  if (madeFor !== fingerprint)
+    return "belongs to other filters or another order: begin again without a cursor";
   return { after, total: count < 0 ? null : { count, isLowerBound: isLowerBound === 1 } };
 }
 

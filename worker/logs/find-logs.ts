@@ -37,7 +37,10 @@ export async function findLogs(
 }
 
 /** Counts of logs, from OpenSearch if it answers and else from Postgres. */
-export async function findStats(backends: Backends, filter: LogFilter): Promise<LogStats & { source: Source }> {
+export async function findStats(
+  backends: Backends,
+  filter: LogFilter,
+): Promise<LogStats & { source: Source }> {
   return withFallback(
     backends,
     (search) => countLogs(connectSearch(search, searchTimeoutMs), backends.scope, filter),

@@ -28,7 +28,11 @@ export const getLogRoute = createRoute({
 export const getLog: RouteHandler<typeof getLogRoute, AppEnv> = async (c) => {
   const { caller, config } = c.var;
   const { log_id: id } = c.req.valid("param");
-  const log = await readLog(connectDatabase(requireSection(config, "database")), readScope(caller), id);
+  const log = await readLog(
+    connectDatabase(requireSection(config, "database")),
+    readScope(caller),
+    id,
+  );
   if (!log) throw new ApiError("not_found", "There is no log of this id.");
   return jsonText<z.infer<typeof answer>, 200>(c, `{"data":${auditLogJson(log)}}`, 200);
 };

@@ -29,7 +29,11 @@ const shape = {
   order: z.enum(["desc", "asc"], "must be asc or desc").default("desc"),
   page: wholeNumber(1, 1, 999_999_999),
   page_size: wholeNumber(10, 1, 100),
-  cursor: z.string().max(512).optional().openapi({ description: "next_cursor of the page before." }),
+  cursor: z
+    .string()
+    .max(512)
+    .optional()
+    .openapi({ description: "next_cursor of the page before." }),
 };
 
 const listQuery = z.looseObject(shape).superRefine((query, context) => {
@@ -39,7 +43,11 @@ const listQuery = z.looseObject(shape).superRefine((query, context) => {
     context.addIssue({ code: "custom", path: ["page"], message });
   }
   if (query.cursor !== undefined && query.page !== 1) {
-    context.addIssue({ code: "custom", path: ["page"], message: "must not be given together with cursor" });
+    context.addIssue({
+      code: "custom",
+      path: ["page"],
+      message: "must not be given together with cursor",
+    });
   }
 });
 
@@ -50,7 +58,9 @@ const answer = z.object({
   page: z.int(),
   page_size: z.int(),
   next_cursor: z.string().nullable(),
-  indexed_through: z.iso.datetime().openapi({ description: "Every log stored before this time is searchable." }),
+  indexed_through: z.iso
+    .datetime()
+    .openapi({ description: "Every log stored before this time is searchable." }),
   unsearchable: z.int().optional().openapi({ description: "Logs that the index cannot take." }),
   source: z.enum(["opensearch", "postgres"]),
 });

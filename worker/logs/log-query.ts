@@ -9,22 +9,43 @@ import { type Config, requireSection } from "../../platform/config.ts";
 const maxValues = 50;
 
 /** A parameter that may be repeated: any of its values. */
-const anyOf = <T extends z.ZodType<string, string>>(value: T, description: string, example: string) =>
+const anyOf = <T extends z.ZodType<string, string>>(
+  value: T,
+  description: string,
+  example: string,
+) =>
   z
-    .union([value.transform((one) => [one]), z.array(value).max(maxValues, `may be given at most ${maxValues} times`)])
+    .union([
+      value.transform((one) => [one]),
+      z.array(value).max(maxValues, `may be given at most ${maxValues} times`),
+    ])
     .optional()
-    .openapi({ type: "array", items: { type: "string" }, description: `${description} May be repeated: any of them.`, example });
+    .openapi({
+      type: "array",
+      items: { type: "string" },
+      description: `${description} May be repeated: any of them.`,
+      example,
+    });
 /** Cleaned and cut like the field itself, so that what was sent is found by what was sent. */
-const text = z.string().min(1, "must not be empty").transform((value) => cutText(cleanText(value)));
+const text = z
+  .string()
+  .min(1, "must not be empty")
+  .transform((value) => cutText(cleanText(value)));
 const oneOf = <const T extends readonly [string, ...string[]]>(values: T) =>
   z.string().refine((value) => values.includes(value), `must be one of ${values.join(", ")}`);
 const time = (description: string) =>
-  timestamp.optional().openapi({ type: "string", format: "date-time", description, example: "2026-01-31T09:30:00Z" });
+  timestamp
+    .optional()
+    .openapi({ type: "string", format: "date-time", description, example: "2026-01-31T09:30:00Z" });
 
 /** The filters of list, search and stats. `metadata.<path>` parameters come besides, as any other key. */
 export const filterShape = {
   action: anyOf(text, "Exact, or a prefix that ends in `*`.", "document.*"),
-  severity: anyOf(z.string().toUpperCase().pipe(oneOf(severities)), `One of ${severities.join(", ")}.`, "WARNING"),
+  severity: anyOf(
+    z.string().toUpperCase().pipe(oneOf(severities)),
+    `One of ${severities.join(", ")}.`,
+    "WARNING",
+  ),
   user_id: anyOf(text, "Who did it.", "u_7"),
   resource_type: anyOf(text, "The kind of thing.", "document"),
   resource_id: anyOf(text, "The thing.", "doc_42"),
@@ -59,14 +80,23 @@ export const filterShape = {
 const metadataPrefix = "metadata.";
 
 /** Checks what the shape of an object cannot say: keys by pattern, and times in their order. */
-export function checkQuery(query: Record<string, unknown>, context: z.RefinementCtx, known: object): void {
+export function checkQuery(
+  query: Record<string, unknown>,
+  context: z.RefinementCtx,
+  known: object,
+): void {
   const unknown = Object.keys(query).filter((key) => !(key in known) && !isMetadataKey(key));
-  if (unknown.length > 0) context.addIssue({ code: "unrecognized_keys", keys: unknown, input: query });
+  if (unknown.length > 0)
+    context.addIssue({ code: "unrecognized_keys", keys: unknown, input: query });
   for (const [from, to] of [
     ["from", "to"],
     ["occurred_from", "occurred_to"],
   ] as const) {
-    if (typeof query[from] === "number" && typeof query[to] === "number" && query[from] >= query[to]) {
+    if (
+      typeof query[from] === "number" &&
+      typeof query[to] === "number" &&
+      query[from] >= query[to]
+    ) {
       context.addIssue({ code: "custom", path: [to], message: `must be later than ${from}` });
     }
   }
@@ -76,13 +106,21 @@ function isMetadataKey(key: string): boolean {
   return key.startsWith(metadataPrefix) && key.length > metadataPrefix.length;
 }
 
-export const filterQuery = z.looseObject(filterShape).superRefine((query, context) => checkQuery(query, context, filterShape));
+export const filterQuery = z
+  .looseObject(filterShape)
+  .superRefine((query, context) => checkQuery(query, context, filterShape));
 export type FilterQuery = z.output<typeof filterQuery>;
 
 /** The filter that a query asks for. An address leaves here as its hash only. */
-export async function logFilter(query: FilterQuery, tenantId: string, config: Config): Promise<LogFilter> {
+export async function logFilter(
+  query: FilterQuery,
+  tenantId: string,
+  config: Config,
+): Promise<LogFilter> {
   const { email = [] } = query;
-  const hashes = email.map((one) => hashEmail(one, tenantId, requireSection(config, "masking").hashSecret));
+  const hashes = email.map((one) =>
+    hashEmail(one, tenantId, requireSection(config, "masking").hashSecret),
+  );
   return {
     exact: Object.fromEntries(exactFields.map((field) => [field, query[field] ?? []])),
     action: query.action ?? [],
@@ -102,6 +140,9 @@ function metadataPairs(query: Record<string, unknown>): LogFilter["metadata"] {
   return Object.entries(query)
     .filter(([key]) => isMetadataKey(key))
     .flatMap(([key, values]) =>
-      [values].flat().map((value) => ({ path: cleanText(key.slice(metadataPrefix.length)), value: cleanText(String(value)) })),
+      [values].flat().map((value) => ({
+        path: cleanText(key.slice(metadataPrefix.length)),
+        value: cleanText(String(value)),
+      })),
     );
 }

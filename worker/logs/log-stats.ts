@@ -21,7 +21,8 @@ export const logStatsRoute = createRoute({
   path: "/logs/stats",
   operationId: "getLogStats",
   summary: "Count audit logs",
-  description: "By action, severity, resource type and user: the 100 most frequent of each. By time: hours, days or months.",
+  description:
+    "By action, severity, resource type and user: the 100 most frequent of each. By time: hours, days or months.",
   middleware: [requireRole(...auditors)] as const,
   request: { query: filterQuery },
   responses: {

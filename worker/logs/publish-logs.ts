@@ -17,18 +17,30 @@ export function publishLogs(c: Context<AppEnv>, tenantId: string, logIds: readon
   c.executionCtx.waitUntil(publish(c, tenantId, logIds));
 }
 
-async function publish(c: Context<AppEnv>, tenantId: string, logIds: readonly string[]): Promise<void> {
+async function publish(
+  c: Context<AppEnv>,
+  tenantId: string,
+  logIds: readonly string[],
+): Promise<void> {
   const { config, logger, requestId } = c.var;
   const { sqs } = config.sections;
   if (!sqs) return;
   try {
-    const failed = await connectSqs(sqs).send(sqs.logQueueUrl, indexMessagesFor(tenantId, logIds, requestId));
+    const failed = await connectSqs(sqs).send(
+      sqs.logQueueUrl,
+      indexMessagesFor(tenantId, logIds, requestId),
+    );
     if (failed.length > 0) throw new Error(`SQS did not take ${failed.length} messages`);
     if (Date.now() - lastWake < wakeEveryMs) return;
     lastWake = Date.now();
     await c.env.LOG_POLLER.getByName(firstPoller).wake();
   } catch (error) {
     lastWake = 0;
-    logger.warning("publish_failed", { request_id: requestId, tenant_id: tenantId, logs: logIds.length, reason: reasonOf(error) });
+    logger.warning("publish_failed", {
+      request_id: requestId,
+      tenant_id: tenantId,
+      logs: logIds.length,
+      reason: reasonOf(error),
+    });
   }
 }

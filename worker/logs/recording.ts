@@ -16,14 +16,21 @@ export function recordingOf(caller: Caller, config: Config): Recording {
 }
 
 /** The `user` role writes in its own name only. Row-level security holds the same, but cannot say which entry. */
-export function checkOwnName(scope: TenantScope, named: { path: string; userId: string | null | undefined }[]): void {
+export function checkOwnName(
+  scope: TenantScope,
+  named: { path: string; userId: string | null | undefined }[],
+): void {
   if (scope.userId === null) return;
   const errors = named
     .filter(({ userId }) => userId !== scope.userId)
     .map(({ path }) => ({ path, message: "must be the token's own sub" }));
-  if (errors.length > 0) throw new ApiError("forbidden", "The user role creates logs in its own name only.", { errors });
+  if (errors.length > 0)
+    throw new ApiError("forbidden", "The user role creates logs in its own name only.", { errors });
 }
 
 export function tenantUnknown(): ApiError {
-  return new ApiError("tenant_unknown", "The token's tenant is not known here, and new ones are not made by a token.");
+  return new ApiError(
+    "tenant_unknown",
+    "The token's tenant is not known here, and new ones are not made by a token.",
+  );
 }

@@ -21,7 +21,11 @@ export function problemResponse(error: unknown, c: Context<AppEnv>): Response {
       ...(problem.errors ? { errors: problem.errors } : {}),
     }),
     status,
-    { "Content-Type": "application/problem+json", "X-Request-Id": c.var.requestId, ...problem.headers },
+    {
+      "Content-Type": "application/problem+json",
+      "X-Request-Id": c.var.requestId,
+      ...problem.headers,
+    },
   );
 }
 
@@ -30,7 +34,11 @@ function asApiError(error: unknown): ApiError {
   if (error instanceof HTTPException && error.status === 400) {
     return new ApiError("malformed_json", "The body is not valid JSON.");
   }
-  return new ApiError("internal", "Something went wrong here. Give the request id to the service's operator.", { cause: error });
+  return new ApiError(
+    "internal",
+    "Something went wrong here. Give the request id to the service's operator.",
+    { cause: error },
+  );
 }
 
 type Target = "json" | "query" | "param" | string;
@@ -46,12 +54,18 @@ export function refuseInvalid(result: ValidationResult): undefined {
 
 function fieldProblems(issue: z.core.$ZodIssue, target: Target): FieldProblem[] {
   const place = target === "json" ? pointer : (path: PropertyKey[]) => path.map(String).join(".");
-  if (issue.code !== "unrecognized_keys") return [{ path: place(issue.path), message: issue.message }];
+  if (issue.code !== "unrecognized_keys")
+    return [{ path: place(issue.path), message: issue.message }];
   const kind = target === "json" ? "field" : "parameter";
-  return issue.keys.map((key) => ({ path: place([...issue.path, key]), message: `is not a known ${kind}` }));
+  return issue.keys.map((key) => ({
+    path: place([...issue.path, key]),
+    message: `is not a known ${kind}`,
+  }));
 }
 
 /** A JSON Pointer (RFC 6901) to the place in the body. */
 function pointer(path: PropertyKey[]): string {
-  return path.map((part) => `/${String(part).replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
+  return path
+    .map((part) => `/${String(part).replaceAll("~", "~0").replaceAll("/", "~1")}`)
+    .join("");
 }

@@ -12,7 +12,10 @@ import type { AppEnv } from "../env.ts";
 export function jsonBody(maxBytes: number) {
   return createMiddleware<AppEnv>(async (c, next) => {
     if (!/^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i.test(c.req.header("Content-Type") ?? "")) {
-      throw new ApiError("unsupported_media_type", "Send the body as JSON, with Content-Type: application/json.");
+      throw new ApiError(
+        "unsupported_media_type",
+        "Send the body as JSON, with Content-Type: application/json.",
+      );
     }
     const text = await readText(c.req.raw, maxBytes);
     // Hono looks for a body here before it reads the request.
@@ -32,7 +35,9 @@ async function readText(request: Request, maxBytes: number): Promise<string> {
     chunks.push(chunk);
   }
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(await new Blob(chunks).arrayBuffer());
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(
+      await new Blob(chunks).arrayBuffer(),
+    );
   } catch {
     throw new ApiError("malformed_json", "The body is not valid UTF-8.");
   }

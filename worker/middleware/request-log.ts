@@ -38,7 +38,9 @@ function configOf(env: Bindings): Config {
   const config = parseConfig(env);
   configs.set(env, config);
   if (config.problems.length > 0) {
-    createLogger("api_logger", config.logLevel).error("misconfigured", { problems: config.problems });
+    createLogger("api_logger", config.logLevel).error("misconfigured", {
+      problems: config.problems,
+    });
   }
   return config;
 }

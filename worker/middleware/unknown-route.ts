@@ -13,12 +13,17 @@ export function unknownRoute(app: Routes) {
       .map((route) => route.method);
     if (allowed.length === 0) throw new ApiError("not_found", "There is nothing at this path.");
     const methods = [...new Set(allowed)].join(", ");
-    throw new ApiError("method_not_allowed", `This path takes ${methods}.`, { headers: { Allow: methods } });
+    throw new ApiError("method_not_allowed", `This path takes ${methods}.`, {
+      headers: { Allow: methods },
+    });
   };
 }
 
 function matches(pattern: string, path: string): boolean {
   const wanted = pattern.split("/");
   const given = path.split("/");
-  return wanted.length === given.length && wanted.every((part, n) => part.startsWith(":") || part === given[n]);
+  return (
+    wanted.length === given.length &&
+    wanted.every((part, n) => part.startsWith(":") || part === given[n])
+  );
 }

@@ -22,32 +22,50 @@ const check = z.object({
 const answer = z.object({
   status: z.enum(["ok", "degraded", "down"]),
   checks: z
-    .object({ database: check, opensearch: check, sqs_log_queue: check, sqs_export_queue: check, s3: check })
+    .object({
+      database: check,
+      opensearch: check,
+      sqs_log_queue: check,
+      sqs_export_queue: check,
+      s3: check,
+    })
     .optional()
     .openapi({ description: "For a signed-in caller only." }),
 });
 type Check = z.infer<typeof check>;
 
-const healthAnswer = (description: string) => ({ description, content: { "application/json": { schema: answer } } });
+const healthAnswer = (description: string) => ({
+  description,
+  content: { "application/json": { schema: answer } },
+});
 
 export const healthRoute = createRoute({
   method: "get",
   path: "/health",
   operationId: "getHealth",
   summary: "Tell whether the service works",
-  responses: { 200: healthAnswer("It works, or works in part."), 503: healthAnswer("The database is down.") },
+  responses: {
+    200: healthAnswer("It works, or works in part."),
+    503: healthAnswer("The database is down."),
+  },
 });
 
 export const health: RouteHandler<typeof healthRoute, AppEnv> = async (c) => {
   const { config, logger } = c.var;
-  const [checks, isSignedIn] = await Promise.all([runChecks(config, logger), hasToken(c.req.header("Authorization"), config)]);
+  const [checks, isSignedIn] = await Promise.all([
+    runChecks(config, logger),
+    hasToken(c.req.header("Authorization"), config),
+  ]);
   const isWhole = Object.values(checks).every((one) => one.status === "ok");
   const status = checks.database.status === "down" ? "down" : isWhole ? "ok" : "degraded";
   return c.json({ status, ...(isSignedIn ? { checks } : {}) }, status === "down" ? 503 : 200);
 };
 
 async function runChecks(config: Config, logger: Logger) {
-  const timed = async (name: string, probe: () => Promise<Omit<Check, "status" | "latency_ms"> | void>): Promise<Check> => {
+  const timed = async (
+    name: string,
+    probe: () => Promise<Omit<Check, "status" | "latency_ms"> | void>,
+  ): Promise<Check> => {
     const began = Date.now();
     try {
       const found = await withTimeout(probe());
@@ -62,7 +80,9 @@ async function runChecks(config: Config, logger: Logger) {
     const sqs = connectSqs(section, checkTimeoutMs);
     const [{ waiting, inFlight }, deadLetters] = await Promise.all([
       sqs.depth(section[url]),
-      sqs.deadLetterQueue(section[url]).then((dead) => (dead === undefined ? { waiting: 0 } : sqs.depth(dead))),
+      sqs
+        .deadLetterQueue(section[url])
+        .then((dead) => (dead === undefined ? { waiting: 0 } : sqs.depth(dead))),
     ]);
     return { depth: waiting, in_flight: inFlight, dead_letters: deadLetters.waiting };
   };
@@ -86,7 +106,10 @@ async function runChecks(config: Config, logger: Logger) {
 async function withTimeout<T>(work: Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer within ${checkTimeoutMs} ms`)), checkTimeoutMs);
+    timer = setTimeout(
+      () => reject(new Error(`no answer within ${checkTimeoutMs} ms`)),
+      checkTimeoutMs,
+    );
   });
   try {
     return await Promise.race([work, late]);

@@ -4,7 +4,11 @@ import type { AppEnv } from "../env.ts";
 
 /** The OpenAPI 3.1 document of the routes, made from the schemas that validate. */
 export function openApiDocument(api: OpenAPIHono<AppEnv>) {
-  api.openAPIRegistry.registerComponent("securitySchemes", "token", { type: "http", scheme: "bearer", bearerFormat: "JWT" });
+  api.openAPIRegistry.registerComponent("securitySchemes", "token", {
+    type: "http",
+    scheme: "bearer",
+    bearerFormat: "JWT",
+  });
   return (c: Context<AppEnv>) =>
     c.json(
       api.getOpenAPI31Document({
