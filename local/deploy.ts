@@ -1,0 +1,84 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { configProblems, type OperatorOptions, readOperatorEnv } from "./operator-env.ts";
+import { findConfigs } from "./workers.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+const usage = "Usage: npm run deploy -- [--env-file FILE] [--dry-run]";
+
+/**
+ * Deploys every Worker, the consumers first, since the API binds to their Durable Objects. The variables
+ * go with each as its secrets. Returns the exit code.
+ */
+export async function deployCommand(
+  args: string[],
+  environment: NodeJS.ProcessEnv,
+): Promise<number> {
+  try {
+    const options = readOperatorEnv(args, environment);
+    const problems = configProblems(options);
+    if (problems.length > 0) {
+      console.error(
+        `The configuration is not whole, nothing was deployed:\n${problems.map((one) => `- ${one}`).join("\n")}`,
+      );
+      return 1;
+    }
+    return await deployAll(options);
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\n${usage}`);
+    return 2;
+  }
+}
+
+async function deployAll(options: OperatorOptions): Promise<number> {
+  const order = deployOrder(findConfigs(root));
+  const dir = mkdtempSync(join(tmpdir(), "audit-log-deploy-"));
+  try {
+    const secrets = join(dir, "secrets.json");
+    writeFileSync(secrets, JSON.stringify(options.env), { mode: 0o600 });
+    for (const [n, config] of order.entries()) {
+      const name = relative(root, config);
+      console.log(`${n + 1} of ${order.length}: ${name}`);
+      const how = options.dryRun
+        ? ["--dry-run", "--outdir", join(dir, String(n))]
+        : ["--secrets-file", secrets];
+      if ((await wrangler(["deploy", "-c", config, ...how])) !== 0) {
+        console.error(
+          `${name} was not deployed, nor what comes after it. Run the same command again once that is mended.`,
+        );
+        return 1;
+      }
+    }
+    return 0;
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** The API last; of the consumers the indexer first, whose Durable Object the others bind to. */
+export function deployOrder([api = "", ...consumers]: string[]): string[] {
+  const isIndexer = (file: string) => file.includes("/indexer/");
+  return [...consumers.filter(isIndexer), ...consumers.filter((file) => !isIndexer(file)), api];
+}
+
+async function wrangler(args: string[]): Promise<number> {
+  const program = join(
+    dirname(createRequire(import.meta.url).resolve("wrangler/package.json")),
+    "bin",
+    "wrangler.js",
+  );
+  const env = { ...process.env, WRANGLER_SEND_METRICS: "false" };
+  const child = spawn(process.execPath, [program, ...args], { stdio: "inherit", env });
+  const [code] = await once(child, "exit");
+  return typeof code === "number" ? code : 1;
+}
+
+if (import.meta.main) {
+  process.exitCode = await deployCommand(process.argv.slice(2), process.env);
+}
