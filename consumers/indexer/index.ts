@@ -3,7 +3,7 @@ import { connectDatabase } from "../../db/client.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import { createLogger } from "../../platform/logger.ts";
-import { firstPoller } from "../../platform/wakeable.ts";
+import { firstPoller } from "../../platform/poller-names.ts";
 import { connectSearch } from "../../search/client.ts";
 import { refreshMonths } from "../../search/index-logs.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";

@@ -2,7 +2,7 @@ import type { Context } from "hono";
 import { connectSqs } from "../../aws/sqs.ts";
 import { indexMessagesFor } from "../../events/messages.ts";
 import { reasonOf } from "../../platform/errors.ts";
-import { firstPoller } from "../../platform/wakeable.ts";
+import { firstPoller } from "../../platform/poller-names.ts";
 import type { AppEnv } from "../env.ts";
 
 /** A woken poller polls for a minute at least, so that waking it this often is enough. */
