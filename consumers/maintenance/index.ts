@@ -5,7 +5,7 @@ import { parseConfig, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
-import type { Wakeable } from "../../platform/poller-names.ts";
+import type { Wakeable } from "../../platform/wakeable.ts";
 import { sweepOutbox } from "./sweep-outbox.ts";
 
 type Env = { LOG_POLLER: DurableObjectNamespace<Wakeable> };
