@@ -57,5 +57,5 @@ test.each([
 test("the state of a stack that was killed is not believed", () => {
   writeStack({ pid: 999_999_999, url, env: {} }, folder);
   expect(readStack(folder)).toBeUndefined();
-  expect(isDevProcess(process.pid)).toBe(false);
+  expect(isDevProcess(process.ppid)).toBe(false);
 });
