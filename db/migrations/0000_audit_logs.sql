@@ -10,7 +10,8 @@ begin
     exception
       when duplicate_object or unique_violation then null;
     end;
-    execute format('grant %I to current_user with set true', name);
+    -- SET and no INHERIT: else the policies of every role would hold for the owner at all times.
+    execute format('grant %I to current_user with set true, inherit false', name);
     execute format('grant usage on schema public to %I', name);
   end loop;
 end

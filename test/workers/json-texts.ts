@@ -11,43 +11,8 @@ const numbers = [
   "12345678901234567890123",
 ];
 /** One character each, as JSON may spell it. No masked key can be made of them. */
-const characters = [
-  ...[
-    "a",
-    "b",
-    "d",
-    "e",
-    " ",
-    ".",
-    "-",
-    "_",
-    "~",
-    "/",
-    "{",
-    "}",
-    "[",
-    "]",
-    ":",
-    ",",
-    "é",
-    "日",
-    "😀",
-  ],
-  ...[
-    "\\u0061",
-    "\\u00e9",
-    "\\/",
-    '\\"',
-    "\\\\",
-    "\\n",
-    "\\t",
-    "\\u0000",
-    "\\uD83D\\uDE00",
-    "\\ud800",
-    "\\uDC00",
-    "\\u2028",
-  ],
-];
+const escapes = String.raw`\u0061 \u00e9 \/ \" \\ \n \t \u0000 \uD83D\uDE00 \ud800 \uDC00 \u2028`;
+const characters = [..."abde .-_~/{}[]:,é日😀", ...escapes.split(" ")];
 const keys = ['"10"', '"2"', '"a"', '"\\u0061"', '"__proto__"', '"constructor"', '""', '"a.b"'];
 
 const quoted = fc
