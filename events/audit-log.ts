@@ -172,7 +172,8 @@ export const jsonFields = [
   "masked_fields",
 ] as const;
 
-const answerFields = [
+/** The other fields that answers give, in their order. */
+export const answerFields = [
   "id",
   "tenant_id",
   "created_at",
