@@ -118,16 +118,24 @@ export function connectSqs(config: SqsConfig, timeoutMs = 5_000) {
       batch("SendMessageBatch", queueUrl, entries, (entry) => ({
         MessageBody: entry.body,
         MessageGroupId: entry.groupId,
+        ...(entry.delaySeconds ? { DelaySeconds: entry.delaySeconds } : {}),
       })),
 
-    /** Waits up to 20 s for up to ten messages, which then stay invisible to others for `visibilitySeconds`. */
-    async receive(queueUrl: string, visibilitySeconds: number): Promise<ReceivedMessage[]> {
+    /**
+     * Waits up to 20 s for up to ten messages, which then stay invisible to others for `visibilitySeconds`.
+     * @param limit messages at most, from 1 to 10
+     */
+    async receive(
+      queueUrl: string,
+      visibilitySeconds: number,
+      limit = maxBatch,
+    ): Promise<ReceivedMessage[]> {
       const answer = received.parse(
         await call(
           "ReceiveMessage",
           {
             QueueUrl: queueUrl,
-            MaxNumberOfMessages: maxBatch,
+            MaxNumberOfMessages: limit,
             WaitTimeSeconds: longPollSeconds,
             VisibilityTimeout: visibilitySeconds,
             AttributeNames: ["ApproximateReceiveCount"],

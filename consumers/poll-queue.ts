@@ -16,8 +16,8 @@ export type Outcome =
  */
 export type Handled = { outcomes: Promise<Outcome[]> };
 
-/** Messages stay invisible for this long: longer than any work on them takes. */
-const visibilitySeconds = 120;
+/** Messages stay invisible for this long: longer than any work on them takes, where it does not ask for more. */
+export const visibilitySeconds = 120;
 /** An alarm works for this long and then hands over to the next, far below the limit of 15 minutes. */
 const turnMs = 60_000;
 /** Rounds of one alarm: each makes about six subrequests, of which an invocation has 1,000. */
@@ -53,6 +53,11 @@ export abstract class QueuePoller extends DurableObject<object> {
   /** The queue to poll; undefined, and the poller sleeps, where that or what the work needs is not configured. */
   protected abstract queueUrl(): string | undefined;
   protected abstract handle(messages: ReceivedMessage[]): Promise<Handled>;
+  /** How many messages may be received now, at most 10. At none the turn ends. */
+  protected messageLimit(): number {
+    return 10;
+  }
+
   /** Throws while what the work needs does not answer. Asked after a failure, before anything is received. */
   protected abstract probe(): Promise<void>;
 
@@ -110,7 +115,9 @@ export abstract class QueuePoller extends DurableObject<object> {
         round < maxRounds && Date.now() - began < turnMs && turn.failure === undefined;
         round++
       ) {
-        const messages = await sqs.receive(queueUrl, visibilitySeconds);
+        const limit = this.messageLimit();
+        if (limit === 0) break;
+        const messages = await sqs.receive(queueUrl, visibilitySeconds, limit);
         if (messages.length === 0) {
           if (Date.now() - this.lastSign >= idleBeforeSleepMs) return true;
           continue;

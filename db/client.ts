@@ -21,7 +21,7 @@ export function connectDatabase(config: DatabaseConfig): Database {
 }
 
 /** The roles of migrations/: what a transaction may touch is decided by the role that it takes first. */
-type Role = "audit_api" | "audit_indexer" | "audit_maintenance";
+type Role = "audit_api" | "audit_exporter" | "audit_indexer" | "audit_maintenance";
 
 type Statements = readonly [BatchItem<"pg">, ...BatchItem<"pg">[]];
 
@@ -41,10 +41,24 @@ export async function inTenant<T extends Statements>(
   return runBatch(db, settings("audit_api", timeoutMs, scope), statements);
 }
 
+/** Like inTenant, for the exporter: its role works on exports, and like the API's sees one tenant at a time. */
+export async function asExporter<T extends Statements>(
+  db: Database,
+  tenantId: string,
+  statements: T,
+  timeoutMs = statementTimeoutMs,
+): Promise<BatchResponse<T>> {
+  return runBatch(
+    db,
+    settings("audit_exporter", timeoutMs, { tenantId, userId: null }),
+    statements,
+  );
+}
+
 /** Like inTenant, for the Workers behind the queue, whose roles see every tenant. */
 export async function asRole<T extends Statements>(
   db: Database,
-  role: Exclude<Role, "audit_api">,
+  role: "audit_indexer" | "audit_maintenance",
   statements: T,
 ): Promise<BatchResponse<T>> {
   return runBatch(db, settings(role, statementTimeoutMs), statements);

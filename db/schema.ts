@@ -1,4 +1,14 @@
+import { z } from "zod";
 import {
+  exportColumn,
+  exportCompressions,
+  exportFormats,
+  exportStatuses,
+  shownFilters,
+  storedFilter,
+} from "../events/export.ts";
+import {
+  bigint,
   customType,
   integer,
   pgTable,
@@ -16,6 +26,15 @@ import {
 /** `json` holds the text as it was sent; it is read with ::text and never parsed on the way. */
 const jsonText = customType<{ data: string; driverData: string }>({ dataType: () => "json" });
 
+/** `json` of the service's own making: parsed when it is read. */
+const parsedJson = <T>(name: string, schema: z.ZodType<T>) =>
+  customType<{ data: T; driverData: unknown }>({
+    dataType: () => "json",
+    toDriver: (value) => JSON.stringify(value),
+    fromDriver: (value) => schema.parse(typeof value === "string" ? JSON.parse(value) : value),
+  })(name);
+
+const at = (name: string) => timestamp(name, { withTimezone: true, precision: 3, mode: "date" });
 const storedAt = (name: string) =>
   timestamp(name, { withTimezone: true, precision: 3, mode: "date" }).notNull();
 
@@ -84,4 +103,74 @@ export const indexFailures = pgTable(
     failedAt: storedAt("failed_at"),
   },
   (table) => [primaryKey({ columns: [table.tenantId, table.logId] })],
+);
+
+/** An export: what it covers, how far it is, and who may work on it. */
+export const exportPipelines = pgTable(
+  "export_pipelines",
+  {
+    tenantId: text("tenant_id").notNull(),
+    id: uuid("id").notNull(),
+    status: text("status", { enum: exportStatuses }).notNull(),
+    format: text("format", { enum: exportFormats }).notNull(),
+    compression: text("compression", { enum: exportCompressions }).notNull(),
+    columns: parsedJson("columns", z.array(exportColumn)).notNull(),
+    filters: parsedJson("filters", storedFilter).notNull(),
+    shownFilters: parsedJson("shown_filters", shownFilters).notNull(),
+    requestedBy: text("requested_by").notNull(),
+    createdAt: storedAt("created_at"),
+    upperId: uuid("upper_id").notNull(),
+    startedAt: at("started_at"),
+    finishedAt: at("finished_at"),
+    rowsExported: bigint("rows_exported", { mode: "number" }).notNull(),
+    rowsTotal: bigint("rows_total", { mode: "number" }),
+    bytes: bigint("bytes", { mode: "number" }).notNull(),
+    parts: integer("parts").notNull(),
+    lastId: uuid("last_id"),
+    attempt: integer("attempt").notNull(),
+    objectKey: text("object_key"),
+    uploadId: text("upload_id"),
+    fence: bigint("fence", { mode: "number" }).notNull(),
+    leaseUntil: at("lease_until"),
+    tries: integer("tries").notNull(),
+    dueAt: at("due_at").notNull(),
+    errorCode: text("error_code"),
+    errorMessage: text("error_message"),
+  },
+  (table) => [primaryKey({ columns: [table.tenantId, table.id] })],
+);
+
+/** A part that S3 has: the checkpoint of an export is the last of them. */
+export const exportParts = pgTable(
+  "export_parts",
+  {
+    tenantId: text("tenant_id").notNull(),
+    exportId: uuid("export_id").notNull(),
+    attempt: integer("attempt").notNull(),
+    number: integer("part_number").notNull(),
+    etag: text("etag").notNull(),
+    sha256: text("sha256").notNull(),
+    rows: bigint("rows", { mode: "number" }).notNull(),
+    bytes: bigint("bytes", { mode: "number" }).notNull(),
+    firstId: uuid("first_id"),
+    lastId: uuid("last_id"),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenantId, table.exportId, table.attempt, table.number] }),
+  ],
+);
+
+/** The idempotency keys of exports. */
+export const exportKeys = pgTable(
+  "export_keys",
+  {
+    tenantId: text("tenant_id").notNull(),
+    sub: text("sub").notNull(),
+    key: text("key").notNull(),
+    bodyMac: text("body_mac").notNull(),
+    nonce: uuid("nonce").notNull(),
+    exportId: uuid("export_id").notNull(),
+    createdAt: storedAt("created_at"),
+  },
+  (table) => [primaryKey({ columns: [table.tenantId, table.sub, table.key] })],
 );

@@ -197,12 +197,23 @@ export const answerFields = [
   "recorded_by",
 ] as const satisfies readonly (keyof AuditLog)[];
 
-/** The log as JSON text, as every answer gives it. The two lists of paths stand there only where they are not empty. */
-export function auditLogJson(log: AuditLog): string {
-  const parts = answerFields.map((field) => `"${field}":${JSON.stringify(log[field])}`);
-  for (const field of jsonFields) {
+type AnswerField = (typeof answerFields)[number] | (typeof jsonFields)[number];
+const allFields: readonly AnswerField[] = [...answerFields, ...jsonFields];
+const isJson = new Set<AnswerField>(jsonFields);
+
+/**
+ * The log as JSON text, as every answer gives it. The two lists of paths stand there only where they are not empty.
+ *
+ * @param fields those that are wanted, in this order
+ */
+export function auditLogJson(log: AuditLog, fields: readonly AnswerField[] = allFields): string {
+  const parts: string[] = [];
+  for (const field of fields) {
     const isList = field === "truncated_fields" || field === "masked_fields";
-    if (log[field] !== null || !isList) parts.push(`"${field}":${log[field] ?? "null"}`);
+    if (log[field] === null && isList) continue;
+    parts.push(
+      `"${field}":${isJson.has(field) ? (log[field] ?? "null") : JSON.stringify(log[field])}`,
+    );
   }
   return `{${parts.join(",")}}`;
 }

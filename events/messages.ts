@@ -12,10 +12,23 @@ const indexMessage = z.strictObject({
   request_id: z.string().max(128),
 });
 
-export type IndexMessage = z.infer<typeof indexMessage>;
+/** What SQS_EXPORT_QUEUE_URL carries. */
+const exportMessage = z.strictObject({
+  v: z.literal(1),
+  type: z.literal("export"),
+  tenant_id: z.string().min(1),
+  export_id: z.uuid(),
+  request_id: z.string().max(128),
+});
 
-/** A message ready to send: its text, and the group by which SQS is fair between tenants. */
-export type MessageToSend = { body: string; groupId: string };
+export type IndexMessage = z.infer<typeof indexMessage>;
+export type ExportMessage = z.infer<typeof exportMessage>;
+
+/**
+ * A message ready to send: its text, the group by which SQS is fair between tenants, and how many seconds
+ * it waits before it can be received.
+ */
+export type MessageToSend = { body: string; groupId: string; delaySeconds?: number };
 
 /** The messages that ask for logs of one tenant to be indexed. */
 export function indexMessagesFor(
@@ -38,10 +51,36 @@ export function indexMessagesFor(
   return messages;
 }
 
+/** The message that asks for work on an export to begin or to go on. */
+export function exportMessageFor(
+  tenantId: string,
+  exportId: string,
+  requestId: string,
+  delaySeconds = 0,
+): MessageToSend {
+  const message: ExportMessage = {
+    v: 1,
+    type: "export",
+    tenant_id: tenantId,
+    export_id: exportId,
+    request_id: requestId,
+  };
+  return { body: asciiJson(message), groupId: messageGroup(tenantId), delaySeconds };
+}
+
 /** @returns undefined for what is no such message: it belongs in the dead-letter queue. */
 export function parseIndexMessage(body: string): IndexMessage | undefined {
+  return parseMessage(indexMessage, body);
+}
+
+/** As parseIndexMessage. */
+export function parseExportMessage(body: string): ExportMessage | undefined {
+  return parseMessage(exportMessage, body);
+}
+
+function parseMessage<T>(schema: z.ZodType<T>, body: string): T | undefined {
   try {
-    return indexMessage.safeParse(JSON.parse(body)).data;
+    return schema.safeParse(JSON.parse(body)).data;
   } catch {
     return undefined;
   }

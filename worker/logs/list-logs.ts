@@ -106,7 +106,7 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
   const next = query.order === "asc" ? (last ?? firstIdAt(0)) : found.hasMore ? last : undefined;
   c.var.event["source"] = found.source;
   const parts = [
-    `"items":[${found.logs.map(auditLogJson).join(",")}]`,
+    `"items":[${found.logs.map((log) => auditLogJson(log)).join(",")}]`,
     `"total":${total.count}`,
     ...(total.isLowerBound ? ['"total_is_lower_bound":true'] : []),
     `"page":${query.page}`,
