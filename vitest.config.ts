@@ -28,6 +28,7 @@ export default defineConfig({
               bindings: inject("workerEnv"),
               assets: { directory: "dist/docs", binding: "ASSETS" },
               durableObjects: {
+                EXPORT_POLLER: { className: "ExportPoller", useSQLite: true },
                 LOG_POLLER: { className: "LogPoller", useSQLite: true },
                 DEAF_POLLER: { className: "DeafPoller", useSQLite: true },
               },

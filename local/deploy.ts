@@ -61,7 +61,7 @@ async function deployAll(options: OperatorOptions): Promise<number> {
   }
 }
 
-/** The API last; of the consumers the indexer first, whose Durable Object the others bind to. */
+/** The API last; of the consumers the indexer first, then by name: maintenance binds to it and to the exporter. */
 export function deployOrder([api = "", ...consumers]: string[]): string[] {
   const isIndexer = (file: string) => file.includes("/indexer/");
   return [...consumers.filter(isIndexer), ...consumers.filter((file) => !isIndexer(file)), api];

@@ -88,8 +88,9 @@ test("a dry run bundles every Worker", async () => {
   const code = await deployCommand(["--env-file", envFile("dry", whole), "--dry-run"], {});
   expect(code).toBe(0);
   expect(printed).toEqual([
-    "1 of 3: consumers/indexer/wrangler.toml",
-    "2 of 3: consumers/maintenance/wrangler.toml",
-    "3 of 3: wrangler.toml",
+    "1 of 4: consumers/indexer/wrangler.toml",
+    "2 of 4: consumers/exporter/wrangler.toml",
+    "3 of 4: consumers/maintenance/wrangler.toml",
+    "4 of 4: wrangler.toml",
   ]);
 });

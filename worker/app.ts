@@ -1,5 +1,10 @@
 import { OpenAPIHono } from "@hono/zod-openapi";
 import type { AppEnv } from "./env.ts";
+import { cancelExport, cancelExportRoute } from "./exports/cancel-export.ts";
+import { getExport, getExportRoute } from "./exports/get-export.ts";
+import { listExports, listExportsRoute } from "./exports/list-exports.ts";
+import { retryExport, retryExportRoute } from "./exports/retry-export.ts";
+import { startExport, startExportRoute } from "./exports/start-export.ts";
 import { createLog, createLogRoute } from "./logs/create-log.ts";
 import { createLogs, createLogsRoute } from "./logs/create-logs.ts";
 import { getLog, getLogRoute } from "./logs/get-log.ts";
@@ -20,6 +25,12 @@ api.openapi(createLogRoute, createLog);
 api.openapi(createLogsRoute, createLogs);
 api.openapi(listLogsRoute, listLogs);
 api.openapi(logStatsRoute, logStats);
+// Before the route of one log, which would take "export" for its id.
+api.openapi(startExportRoute, startExport);
+api.openapi(listExportsRoute, listExports);
+api.openapi(getExportRoute, getExport);
+api.openapi(cancelExportRoute, cancelExport);
+api.openapi(retryExportRoute, retryExport);
 api.openapi(getLogRoute, getLog);
 api.get("/openapi.json", openApiDocument(api));
 api.get("/docs", docs);

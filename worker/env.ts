@@ -6,6 +6,7 @@ import type { Wakeable } from "../platform/wakeable.ts";
 /** The Worker's bindings. Variables and secrets are read by parseConfig only. */
 export type Bindings = {
   LOG_POLLER: DurableObjectNamespace<Wakeable>;
+  EXPORT_POLLER: DurableObjectNamespace<Wakeable>;
   /** The parts of the docs page. */
   ASSETS: Fetcher;
 };

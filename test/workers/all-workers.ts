@@ -1,7 +1,8 @@
+import { ExportPoller } from "../../consumers/exporter/index.ts";
 import { LogPoller } from "../../consumers/indexer/index.ts";
 import { app } from "../../worker/app.ts";
 
-export { LogPoller };
+export { ExportPoller, LogPoller };
 
 /** A poller whose OpenSearch does not answer. */
 export class DeafPoller extends LogPoller {

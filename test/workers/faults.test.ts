@@ -239,6 +239,9 @@ test("the OpenAPI document names every route", async () => {
     "/health",
     "/logs",
     "/logs/bulk",
+    "/logs/export",
+    "/logs/export/{pipeline_id}",
+    "/logs/export/{pipeline_id}/retry",
     "/logs/stats",
     "/logs/{log_id}",
   ]);

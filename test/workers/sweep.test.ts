@@ -105,6 +105,8 @@ describe("the outbox sweep", () => {
     await runCron(indexer, { SQS_ENDPOINT: nowhere });
     expect(log.mock.calls.map(([line]) => JSON.parse(String(line)).event)).toEqual([
       "maintenance_failed",
+      "maintenance_failed",
+      "maintenance_failed",
       "watchdog_failed",
     ]);
     vi.restoreAllMocks();

@@ -78,8 +78,9 @@ export const filterShape = {
 };
 
 const metadataPrefix = "metadata.";
+const metadataValue = z.union([z.string(), z.array(z.string()).max(maxValues)]);
 
-/** Checks what the shape of an object cannot say: keys by pattern, and times in their order. */
+/** Checks what the shape of an object cannot say: keys by pattern and their values, and times in their order. */
 export function checkQuery(
   query: Record<string, unknown>,
   context: z.RefinementCtx,
@@ -88,6 +89,13 @@ export function checkQuery(
   const unknown = Object.keys(query).filter((key) => !(key in known) && !isMetadataKey(key));
   if (unknown.length > 0)
     context.addIssue({ code: "unrecognized_keys", keys: unknown, input: query });
+  for (const [key, value] of Object.entries(query).filter(([key]) => isMetadataKey(key))) {
+    // A query has only texts; a JSON body may have anything.
+    if (!metadataValue.safeParse(value).success) {
+      const message = `must be a string, or at most ${maxValues} strings`;
+      context.addIssue({ code: "custom", path: [key], message });
+    }
+  }
   for (const [from, to] of [
     ["from", "to"],
     ["occurred_from", "occurred_to"],

@@ -1,3 +1,4 @@
+import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { ApiError } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
@@ -11,17 +12,36 @@ import type { AppEnv } from "../env.ts";
  */
 export function jsonBody(maxBytes: number) {
   return createMiddleware<AppEnv>(async (c, next) => {
-    if (!/^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i.test(c.req.header("Content-Type") ?? "")) {
-      throw new ApiError(
-        "unsupported_media_type",
-        "Send the body as JSON, with Content-Type: application/json.",
-      );
-    }
-    const text = await readText(c.req.raw, maxBytes);
-    // Hono looks for a body here before it reads the request.
-    Object.assign(c.req.bodyCache, { text: Promise.resolve(text) });
+    await takeJsonBody(c, maxBytes);
     await next();
   });
+}
+
+/** Like jsonBody, for a body that may be left out: that is the empty object. */
+export function optionalJsonBody(maxBytes: number) {
+  return createMiddleware<AppEnv>(async (c, next) => {
+    if (c.req.raw.body === null || c.req.header("Content-Length") === "0") {
+      const headers = new Headers(c.req.raw.headers);
+      headers.set("Content-Type", "application/json");
+      headers.delete("Content-Length");
+      // The validator looks at the request's own headers, and passes over what is no JSON.
+      c.req.raw = new Request(c.req.raw.url, { method: c.req.method, headers, body: "{}" });
+    }
+    await takeJsonBody(c, maxBytes);
+    await next();
+  });
+}
+
+async function takeJsonBody(c: Context<AppEnv>, maxBytes: number): Promise<void> {
+  if (!/^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i.test(c.req.header("Content-Type") ?? "")) {
+    throw new ApiError(
+      "unsupported_media_type",
+      "Send the body as JSON, with Content-Type: application/json.",
+    );
+  }
+  const text = await readText(c.req.raw, maxBytes);
+  // Hono looks for a body here before it reads the request.
+  Object.assign(c.req.bodyCache, { text: Promise.resolve(text) });
 }
 
 async function readText(request: Request, maxBytes: number): Promise<string> {

@@ -1,0 +1,201 @@
+import type { Client } from "@opensearch-project/opensearch";
+import type { S3 } from "../../aws/s3.ts";
+import type { ReceivedMessage, Sqs } from "../../aws/sqs.ts";
+import type { Database } from "../../db/client.ts";
+import {
+  type Claim,
+  claimExport,
+  ExportLost,
+  failExport,
+  keepClaim,
+  readWork,
+  releaseClaim,
+  restartExport,
+} from "../../db/export-work.ts";
+import type { ExportRow } from "../../db/exports.ts";
+import { manifestKey } from "../../events/export-files.ts";
+import { type ExportMessage, exportMessageFor, parseExportMessage } from "../../events/messages.ts";
+import { reasonOf } from "../../platform/errors.ts";
+import type { Logger } from "../../platform/logger.ts";
+import { type Outcome, visibilitySeconds } from "../poll-queue.ts";
+import { failureOf, UploadGone } from "./export-errors.ts";
+import type { PartSize } from "./part-cutter.ts";
+import { runSlice, type SliceEnd } from "./run-slice.ts";
+
+export type ExportTools = {
+  db: Database;
+  s3: S3;
+  sqs: Sqs;
+  queueUrl: string;
+  search: Client | undefined;
+  logger: Logger;
+  sizeOf?: PartSize;
+  sliceMs?: number;
+};
+
+/** Tries without a part in between, as many as the queue's maxReceiveCount. */
+const maxTries = 5;
+const maxAttempts = 5;
+const signOfLifeMs = 20_000;
+const waitingSeconds = 5;
+
+type Work = ExportTools & {
+  message: ReceivedMessage;
+  content: ExportMessage;
+  row: ExportRow;
+  claim: Claim;
+};
+
+/**
+ * Works for one slice on the export that a message names.
+ *
+ * @returns what becomes of the message, and how many requests were made
+ * @throws DatabaseUnavailable when the export cannot even be claimed
+ */
+export async function exportMessage(
+  message: ReceivedMessage,
+  tools: ExportTools,
+): Promise<{ outcome: Outcome; requests: number }> {
+  const content = parseExportMessage(message.body);
+  const bury = (reason: string) => ({
+    outcome: { message, to: "dead-letter", body: message.body, reason } as const,
+    requests: 1,
+  });
+  if (!content) return bury("not an export message");
+  const claimed = await claimExport(tools.db, content.tenant_id, content.export_id);
+  if (!claimed) return bury("there is no such export");
+  const { row, isClaimed } = claimed;
+  if (!isClaimed) return { outcome: notClaimed(message, row), requests: 1 };
+  const claim = { tenantId: row.tenantId, id: row.id, fence: row.fence };
+  const work = { ...tools, message, content, row, claim };
+  const began = Date.now();
+  try {
+    const { end, requests } = await withSignsOfLife(work);
+    logWork(work, end, { slice_ms: Date.now() - began });
+    return { outcome: await continued(work, end), requests };
+  } catch (error) {
+    return { outcome: await interrupted(work, error), requests: 10 };
+  }
+}
+
+/** Over already: nothing is left to do. Else another works on it: should that one die, this message goes on. */
+function notClaimed(message: ReceivedMessage, row: ExportRow): Outcome {
+  const isOver = row.status !== "PENDING" && row.status !== "IN_PROGRESS";
+  // The sweep finds what is left alone; a message must not come so often that it counts as poisoned.
+  if (isOver || message.receiveCount >= maxTries - 1) return { message, to: "delete" };
+  const leaseMs = (row.leaseUntil?.getTime() ?? 0) - Date.now();
+  return {
+    message,
+    to: "retry",
+    delaySeconds: Math.min(Math.max(Math.ceil(leaseMs / 1000), 1), 90),
+  };
+}
+
+/** Runs a slice, and says every 20 s to Postgres and SQS that it is still under way. */
+async function withSignsOfLife(work: Work): Promise<SliceEnd> {
+  if (work.row.tries > maxTries) throw new Error("no try made any progress");
+  let lost: unknown;
+  const timer = setInterval(() => {
+    const extended = [{ message: work.message, delaySeconds: visibilitySeconds }];
+    keepClaim(work.db, work.claim)
+      .then(() => work.sqs.retryLater(work.queueUrl, extended))
+      .catch((error: unknown) => {
+        if (error instanceof ExportLost) lost = error;
+        else work.logger.warning("sign_of_life_failed", { reason: reasonOf(error) });
+      });
+  }, signOfLifeMs);
+  const check = () => {
+    if (lost !== undefined) throw lost;
+  };
+  try {
+    return await runSlice({ ...work, check }, work.claim, work.row);
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/** Hands over to a message of its own: receive counts must not add up for work that goes well. */
+async function continued(work: Work, end: SliceEnd["end"]): Promise<Outcome> {
+  const { message, content, claim } = work;
+  if (end === "done") return { message, to: "delete" };
+  const isWaiting = end === "waiting";
+  await releaseClaim(work.db, claim, isWaiting);
+  const next = exportMessageFor(
+    content.tenant_id,
+    content.export_id,
+    content.request_id,
+    isWaiting ? waitingSeconds : 0,
+  );
+  const refused = await work.sqs.send(work.queueUrl, [next]);
+  return refused.length === 0
+    ? { message, to: "delete" }
+    : { message, to: "retry", delaySeconds: 1 };
+}
+
+async function interrupted(work: Work, error: unknown): Promise<Outcome> {
+  const { message, claim, row } = work;
+  try {
+    if (error instanceof ExportLost) return await letGo(work, error);
+    if (error instanceof UploadGone && row.attempt < maxAttempts) {
+      // Whoever claimed it in the meantime may be at work on this upload.
+      await keepClaim(work.db, claim);
+      await abort(work);
+      await restartExport(work.db, claim);
+      logWork(work, "restarted", { reason: error.message });
+      return await continued(work, "more");
+    }
+    const failure = failureOf(error, work.s3.bucket);
+    logWork(work, "failed_try", { reason: reasonOf(error), tries: row.tries });
+    if (failure.isPassing && row.tries < maxTries) {
+      await releaseClaim(work.db, claim);
+      return { message, to: "retry", delaySeconds: backoffSeconds(row.tries) };
+    }
+    // A passing failure keeps what was uploaded: a retry goes on from there.
+    if (!failure.isPassing) {
+      await keepClaim(work.db, claim);
+      await abort(work);
+    }
+    await failExport(work.db, claim, failure, failure.isPassing);
+    return { message, to: "dead-letter", body: message.body, reason: failure.message };
+  } catch (second) {
+    if (second instanceof ExportLost) return await letGo(work, second);
+    // Not even that can be written down: the lease runs out, and the message comes again.
+    logWork(work, "failed_try", { reason: reasonOf(second), tries: row.tries });
+    return { message, to: "retry", delaySeconds: backoffSeconds(row.tries) };
+  }
+}
+
+const backoffSeconds = (tries: number) => Math.round(2 ** tries * (1 + Math.random()));
+
+async function letGo(work: Work, { to }: ExportLost): Promise<Outcome> {
+  logWork(work, to === "cancel" ? "cancelled" : "overtaken", {});
+  if (to === "cancel") await abort(work);
+  return { message: work.message, to: "delete" };
+}
+
+/** Removes what S3 has of the export. Should it not answer, the bucket's lifecycle rule does so. */
+async function abort({ db, s3, logger, claim }: Work): Promise<void> {
+  try {
+    // This slice may have begun the upload, or made the file of it.
+    const row = await readWork(db, claim);
+    if (!row || row.objectKey === null) return;
+    if (row.uploadId !== null) await s3.abortUpload(row.objectKey, row.uploadId);
+    if (row.status !== "CANCELLED") return;
+    await s3.deleteObject(row.objectKey);
+    await s3.deleteObject(manifestKey(row.objectKey));
+  } catch (error) {
+    logger.warning("abort_failed", { export_id: claim.id, reason: reasonOf(error) });
+  }
+}
+
+function logWork(work: Work, event: string, fields: Record<string, unknown>): void {
+  const isBad = event === "failed_try" || event === "restarted";
+  work.logger[isBad ? "warning" : "info"](`export_${event}`, {
+    request_id: work.content.request_id,
+    tenant_id: work.content.tenant_id,
+    export_id: work.content.export_id,
+    message_id: work.message.messageId,
+    receive_count: work.message.receiveCount,
+    ...fields,
+  });
+}

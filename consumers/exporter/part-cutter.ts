@@ -1,0 +1,103 @@
+import { type AuditLog, auditLogJson } from "../../events/audit-log.ts";
+import { csvHeader, csvRow } from "../../events/csv.ts";
+import { csvValues, type ExportColumn } from "../../events/csv-columns.ts";
+import type { ExportCompression, ExportFormat } from "../../events/export.ts";
+import { partEncoder } from "./part-encoder.ts";
+
+export type Part = {
+  number: number;
+  rows: number;
+  firstId: string | null;
+  lastId: string | null;
+  bytes: () => Promise<Uint8Array<ArrayBuffer>>;
+};
+
+const mebibyte = 1024 * 1024;
+/** S3 takes 10,000 parts: with 5 MiB each a file would end at 49 GiB, so they grow up to 24 MiB. */
+export const maxParts = 10_000;
+const growsEvery = 500;
+
+/** The least size of a part in bytes, by its number from 1; the last of a file may be smaller. */
+export type PartSize = (number: number) => number;
+export const partSize: PartSize = (number) =>
+  (5 + Math.floor((number - 1) / growsEvery)) * mebibyte;
+
+/** Text goes to the encoder in blocks of about this many characters. */
+const blockLength = 64 * 1024;
+
+/**
+ * Makes parts of logs, each of whole rows. Where a part ends depends on its own rows only, not on pages or
+ * interruptions: whoever makes a part again makes the same.
+ */
+export class PartCutter {
+  private encoder;
+  private block = "";
+  private rows = 0;
+  private firstId: string | null = null;
+  private lastId: string | null = null;
+  private number: number;
+  private readonly wanted: Wanted;
+  private readonly sizeOf: PartSize;
+
+  /** @param number of the first part that it makes: 1 begins with the header of a CSV file */
+  constructor(wanted: Wanted, number: number, sizeOf: PartSize = partSize) {
+    this.wanted = wanted;
+    this.number = number;
+    this.sizeOf = sizeOf;
+    this.encoder = partEncoder(wanted.compression, sizeOf(number));
+    if (number === 1 && wanted.format === "csv") this.block = csvHeader(wanted.columns);
+  }
+
+  /** Whether rows wait that are in no part yet. */
+  get isEmpty(): boolean {
+    return this.rows === 0;
+  }
+
+  /** Takes a log. Returns a part where this log was its last. */
+  async add(log: AuditLog): Promise<Part | undefined> {
+    this.block += this.rowOf(log);
+    this.rows++;
+    this.firstId ??= log.id;
+    this.lastId = log.id;
+    if (this.block.length < blockLength) return undefined;
+    await this.flush();
+    return this.encoder.size() < this.sizeOf(this.number) ? undefined : this.cut();
+  }
+
+  /** The last part: what is left, or nothing where the file is whole without it. */
+  async end(): Promise<Part | undefined> {
+    const isNeeded =
+      this.rows > 0 ||
+      (this.number === 1 && (this.block !== "" || this.wanted.compression === "gzip"));
+    if (!isNeeded) return undefined;
+    await this.flush();
+    return this.cut();
+  }
+
+  private async flush(): Promise<void> {
+    const text = this.block;
+    this.block = "";
+    if (text !== "") await this.encoder.write(text);
+  }
+
+  private cut(): Part {
+    const { encoder, number, rows, firstId, lastId } = this;
+    this.number++;
+    this.rows = 0;
+    this.firstId = null;
+    this.lastId = null;
+    this.encoder = partEncoder(this.wanted.compression, this.sizeOf(this.number));
+    return { number, rows, firstId, lastId, bytes: () => encoder.end() };
+  }
+
+  private rowOf(log: AuditLog): string {
+    const { format, columns } = this.wanted;
+    return format === "csv" ? csvRow(csvValues(log, columns)) : `${auditLogJson(log, columns)}\n`;
+  }
+}
+
+type Wanted = {
+  format: ExportFormat;
+  compression: ExportCompression;
+  columns: readonly ExportColumn[];
+};

@@ -1,0 +1,71 @@
+import type { ExportCompression } from "../../events/export.ts";
+
+/** Collects the bytes of one part. Nothing of it is kept anywhere but here until it is uploaded. */
+export type PartEncoder = {
+  write(text: string): Promise<void>;
+  /** Bytes of the part so far, at least: a compressor holds some back. */
+  size(): number;
+  end(): Promise<Uint8Array<ArrayBuffer>>;
+};
+
+/** @param expectedBytes how large the part will be, about */
+export function partEncoder(compression: ExportCompression, expectedBytes: number): PartEncoder {
+  return compression === "gzip" ? gzipEncoder() : plainEncoder(expectedBytes);
+}
+
+/** Room for the last rows of a part, which end beyond its size. */
+const slack = 512 * 1024;
+
+function plainEncoder(expectedBytes: number): PartEncoder {
+  const encoder = new TextEncoder();
+  let buffer = new Uint8Array(64 * 1024);
+  let used = 0;
+  return {
+    async write(text) {
+      // A UTF-16 unit becomes three bytes at most.
+      const needed = used + text.length * 3;
+      if (needed > buffer.length) {
+        const grown = new Uint8Array(
+          Math.max(needed, used === 0 ? 0 : expectedBytes + slack, buffer.length * 2),
+        );
+        grown.set(buffer.subarray(0, used));
+        buffer = grown;
+      }
+      used += encoder.encodeInto(text, buffer.subarray(used)).written;
+    },
+    size: () => used,
+    end: async () => buffer.subarray(0, used),
+  };
+}
+
+/** Each part is a gzip member of its own (RFC 1952), so that a part can be made again without the others. */
+function gzipEncoder(): PartEncoder {
+  const encoder = new TextEncoder();
+  const stream = new CompressionStream("gzip");
+  const writer = stream.writable.getWriter();
+  const chunks: Uint8Array[] = [];
+  let received = 0;
+  const reading = (async () => {
+    for await (const chunk of stream.readable) {
+      chunks.push(chunk);
+      received += chunk.byteLength;
+    }
+  })();
+  // It is awaited at the end; until then a failure shows in the writes.
+  reading.catch(() => {});
+  return {
+    write: (text) => writer.write(encoder.encode(text)),
+    size: () => received,
+    async end() {
+      await writer.close();
+      await reading;
+      const whole = new Uint8Array(received);
+      let at = 0;
+      for (const chunk of chunks) {
+        whole.set(chunk, at);
+        at += chunk.byteLength;
+      }
+      return whole;
+    },
+  };
+}

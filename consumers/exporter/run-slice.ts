@@ -1,0 +1,201 @@
+import type { Client } from "@opensearch-project/opensearch";
+import { type S3, S3Error } from "../../aws/s3.ts";
+import type { Database } from "../../db/client.ts";
+import { exportRange, isSettled } from "../../db/export-pages.ts";
+import {
+  type Claim,
+  recordPart,
+  recordPosition,
+  recordTotal,
+  recordUpload,
+} from "../../db/export-work.ts";
+import type { ExportRow } from "../../db/exports.ts";
+import { contentType, exportKey, fileName } from "../../events/export-files.ts";
+import { ExportRefused, UploadGone } from "./export-errors.ts";
+import { finishExport } from "./finish-export.ts";
+import { maxParts, type Part, PartCutter, type PartSize, partSize } from "./part-cutter.ts";
+import { type RowSource, rowSource } from "./read-pages.ts";
+
+export type SliceTools = {
+  db: Database;
+  s3: S3;
+  /** Undefined where no OpenSearch is configured. */
+  search: Client | undefined;
+  /** Throws when the claim was lost in the meantime. */
+  check: () => void;
+  sizeOf?: PartSize;
+  sliceMs?: number;
+};
+
+/** `more` where the time was over, `waiting` where logs before the bound are not all there yet. */
+export type SliceEnd = { end: "done" | "more" | "waiting"; requests: number };
+
+/** A slice ends at the first part after this time, so that a large export lets small ones through. */
+const defaultSliceMs = 20_000;
+/** An invocation may make 1,000 subrequests, three slices and the poll loop together. */
+const maxPages = 100;
+/** Where the filter finds so little that this many pages make no part, the slice gives up. */
+const mostPages = 600;
+const settleEveryMs = 100;
+
+/**
+ * Goes on with an export from its checkpoint: pages of rows into parts, parts to S3, each with a
+ * checkpoint; at the end the file and its manifest. The next page is read, and the last part uploaded,
+ * while this one is encoded.
+ *
+ * @throws ExportLost, UploadGone, ExportRefused, and what Postgres, OpenSearch and S3 throw
+ */
+export async function runSlice(tools: SliceTools, claim: Claim, row: ExportRow): Promise<SliceEnd> {
+  const { db, search } = tools;
+  const deadline = Date.now() + (tools.sliceMs ?? defaultSliceMs);
+  const isSearch = row.filters.search.length > 0 && search !== undefined;
+  while (!(await isSettled(db, row.tenantId, row.upperId, isSearch))) {
+    tools.check();
+    if (Date.now() > deadline) return { end: "waiting", requests: 0 };
+    await new Promise((resolve) => setTimeout(resolve, settleEveryMs));
+  }
+  const source = rowSource(db, search, exportRange(row));
+  if (row.rowsTotal === null) await recordTotal(db, claim, await totalOf(tools, row));
+  return new Slice(tools, claim, row, source, deadline).run();
+}
+
+function totalOf({ db, search }: SliceTools, row: ExportRow): Promise<number> {
+  return rowSource(db, search, exportRange({ ...row, lastId: null })).count();
+}
+
+class Slice {
+  private readonly cutter: PartCutter;
+  /** Rejections are seen when the next part waits for this one. */
+  private uploading: Promise<void> = Promise.resolve();
+  private uploadId: string | null;
+  private requests = 0;
+  private partsMade = 0;
+  private readonly tools: SliceTools;
+  private readonly claim: Claim;
+  private readonly row: ExportRow;
+  private readonly source: RowSource;
+  private readonly deadline: number;
+
+  constructor(
+    tools: SliceTools,
+    claim: Claim,
+    row: ExportRow,
+    source: RowSource,
+    deadline: number,
+  ) {
+    this.tools = tools;
+    this.claim = claim;
+    this.row = row;
+    this.source = source;
+    this.deadline = deadline;
+    this.uploadId = row.uploadId;
+    this.cutter = new PartCutter(row, row.parts + 1, tools.sizeOf ?? partSize);
+  }
+
+  async run(): Promise<SliceEnd> {
+    try {
+      return await this.readAll();
+    } catch (error) {
+      // What is under way must not go on unwatched, and its own failure says more.
+      await this.uploading;
+      throw error;
+    }
+  }
+
+  private async readAll(): Promise<SliceEnd> {
+    const { row } = this;
+    let next = this.read(exportRange(row).after);
+    for (;;) {
+      const page = await next;
+      this.tools.check();
+      if (!page.isLast) {
+        next = this.read(page.after);
+        // It is awaited in the next round; a slice that ends before does not care.
+        next.catch(() => {});
+      }
+      for (const log of page.logs) {
+        const part = await this.cutter.add(log);
+        if (!part) continue;
+        await this.upload(part);
+        if (this.isOver()) {
+          await this.uploading;
+          return { end: "more", requests: this.requests };
+        }
+      }
+      if (page.isLast) break;
+      if (this.cutter.isEmpty && this.isOver()) {
+        await this.uploading;
+        await recordPosition(this.tools.db, this.claim, page.after);
+        return { end: "more", requests: this.requests };
+      }
+    }
+    const last = await this.cutter.end();
+    if (last) await this.upload(last);
+    await this.uploading;
+    await finishExport(this.tools.db, this.tools.s3, this.claim, this.row, this.uploadId);
+    return { end: "done", requests: this.requests };
+  }
+
+  private isOver(): boolean {
+    return Date.now() > this.deadline || this.requests > maxPages;
+  }
+
+  private read(after: string) {
+    if (++this.requests > mostPages && this.partsMade === 0) {
+      throw new ExportRefused(
+        "too_sparse",
+        "The filters select too few of too many logs. Narrow the export with from and to.",
+      );
+    }
+    return this.source.page(after);
+  }
+
+  /** Begins the upload of a part, once the one before is over. */
+  private async upload(part: Part): Promise<void> {
+    if (part.number > maxParts) {
+      throw new ExportRefused(
+        "too_large",
+        "The export is too large for one file. Narrow it with from and to.",
+      );
+    }
+    await this.uploading;
+    this.tools.check();
+    this.partsMade++;
+    this.requests += 2;
+    this.uploading = this.store(part);
+    this.uploading.catch(() => {});
+  }
+
+  private async store({ bytes: encoded, ...part }: Part): Promise<void> {
+    const { db, s3 } = this.tools;
+    const { row, claim } = this;
+    const bytes = await encoded();
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+    const key = row.objectKey ?? exportKey(row, row.attempt);
+    const uploadId = this.uploadId ?? (await this.createUpload(key));
+    try {
+      const etag = await s3.uploadPart(key, uploadId, part.number, bytes, digest);
+      const stored = { ...part, etag, sha256: digest, bytes: bytes.byteLength };
+      await recordPart(db, claim, row.attempt, stored);
+    } catch (error) {
+      if (error instanceof S3Error && error.code === "NoSuchUpload")
+        throw new UploadGone("UploadPart was answered with NoSuchUpload");
+      throw error;
+    }
+  }
+
+  private async createUpload(key: string): Promise<string> {
+    const { db, s3 } = this.tools;
+    const kind = { contentType: contentType(this.row), fileName: fileName(key) };
+    const uploadId = await s3.createUpload(key, kind);
+    try {
+      await recordUpload(db, this.claim, key, uploadId);
+    } catch (error) {
+      // No one else knows of it.
+      await s3.abortUpload(key, uploadId);
+      throw error;
+    }
+    this.uploadId = uploadId;
+    return uploadId;
+  }
+}

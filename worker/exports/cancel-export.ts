@@ -1,0 +1,55 @@
+import { createRoute, type RouteHandler } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { connectS3 } from "../../aws/s3.ts";
+import { connectDatabase } from "../../db/client.ts";
+import { cancelExport as markCancelled, type ExportRow } from "../../db/exports.ts";
+import { requireSection } from "../../platform/config.ts";
+import { ApiError, reasonOf } from "../../platform/errors.ts";
+import { readScope } from "../auth/caller.ts";
+import { auditors, requireRole } from "../auth/require-role.ts";
+import type { AppEnv } from "../env.ts";
+import { problemAnswers } from "../problem-answers.ts";
+import { answerOf, exportAnswer, exportParams, exportUnknown } from "./export-answer.ts";
+
+export const cancelExportRoute = createRoute({
+  method: "delete",
+  path: "/logs/export/{pipeline_id}",
+  operationId: "cancelExport",
+  summary: "Cancel an export",
+  description: "What was uploaded of it is removed. A finished export cannot be cancelled.",
+  middleware: [requireRole(...auditors)] as const,
+  request: { params: exportParams },
+  responses: {
+    200: {
+      description: "It is cancelled.",
+      content: { "application/json": { schema: exportAnswer } },
+    },
+    ...problemAnswers(401, 403, 404, 409, 422, 503),
+  },
+});
+
+export const cancelExport: RouteHandler<typeof cancelExportRoute, AppEnv> = async (c) => {
+  const { caller, config } = c.var;
+  const { pipeline_id: id } = c.req.valid("param");
+  const db = connectDatabase(requireSection(config, "database"));
+  const { row } = await markCancelled(db, readScope(caller), id);
+  if (!row) throw exportUnknown();
+  if (row.status !== "CANCELLED")
+    throw new ApiError("conflict", "The export is done: there is nothing to cancel.");
+  c.executionCtx.waitUntil(abortUpload(c, row));
+  return c.json({ data: await answerOf(row, config) }, 200);
+};
+
+/** An exporter at work aborts it again at its next checkpoint; where none is, no one else would. */
+async function abortUpload(
+  c: Context<AppEnv>,
+  { id, objectKey, uploadId }: ExportRow,
+): Promise<void> {
+  const { s3 } = c.var.config.sections;
+  if (!s3 || objectKey === null || uploadId === null) return;
+  try {
+    await connectS3(s3).abortUpload(objectKey, uploadId);
+  } catch (error) {
+    c.var.logger.warning("abort_failed", { export_id: id, reason: reasonOf(error) });
+  }
+}

@@ -1,0 +1,31 @@
+import { createRoute, type RouteHandler } from "@hono/zod-openapi";
+import { connectDatabase } from "../../db/client.ts";
+import { readExport } from "../../db/exports.ts";
+import { requireSection } from "../../platform/config.ts";
+import { readScope } from "../auth/caller.ts";
+import { auditors, requireRole } from "../auth/require-role.ts";
+import type { AppEnv } from "../env.ts";
+import { problemAnswers } from "../problem-answers.ts";
+import { answerOf, exportAnswer, exportParams, exportUnknown } from "./export-answer.ts";
+
+export const getExportRoute = createRoute({
+  method: "get",
+  path: "/logs/export/{pipeline_id}",
+  operationId: "getExport",
+  summary: "Read how far an export is, and where its file is",
+  middleware: [requireRole(...auditors)] as const,
+  request: { params: exportParams },
+  responses: {
+    200: { description: "The export.", content: { "application/json": { schema: exportAnswer } } },
+    ...problemAnswers(401, 403, 404, 422, 503),
+  },
+});
+
+export const getExport: RouteHandler<typeof getExportRoute, AppEnv> = async (c) => {
+  const { caller, config } = c.var;
+  const { pipeline_id: id } = c.req.valid("param");
+  const db = connectDatabase(requireSection(config, "database"));
+  const row = await readExport(db, readScope(caller), id);
+  if (!row) throw exportUnknown();
+  return c.json({ data: await answerOf(row, config) }, 200);
+};

@@ -1,0 +1,45 @@
+import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { connectDatabase } from "../../db/client.ts";
+import { retryExport as makePending } from "../../db/exports.ts";
+import { requireSection } from "../../platform/config.ts";
+import { ApiError } from "../../platform/errors.ts";
+import { readScope } from "../auth/caller.ts";
+import { auditors, requireRole } from "../auth/require-role.ts";
+import type { AppEnv } from "../env.ts";
+import { problemAnswers } from "../problem-answers.ts";
+import { answerOf, exportAnswer, exportParams, exportUnknown } from "./export-answer.ts";
+import { publishExport } from "./publish-export.ts";
+
+export const retryExportRoute = createRoute({
+  method: "post",
+  path: "/logs/export/{pipeline_id}/retry",
+  operationId: "retryExport",
+  summary: "Try a failed export again",
+  description: "It goes on from its checkpoint, where S3 still has what was uploaded.",
+  middleware: [requireRole(...auditors)] as const,
+  request: { params: exportParams },
+  responses: {
+    202: {
+      description: "It will go on.",
+      headers: z.object({ Location: z.string() }),
+      content: { "application/json": { schema: exportAnswer } },
+    },
+    ...problemAnswers(401, 403, 404, 409, 422, 503),
+  },
+});
+
+export const retryExport: RouteHandler<typeof retryExportRoute, AppEnv> = async (c) => {
+  const { caller, config } = c.var;
+  const { pipeline_id: id } = c.req.valid("param");
+  const db = connectDatabase(requireSection(config, "database"));
+  const { row, changed } = await makePending(db, readScope(caller), id);
+  if (!row) throw exportUnknown();
+  if (!changed)
+    throw new ApiError(
+      "conflict",
+      `The export is ${row.status}: only a FAILED one can be retried.`,
+    );
+  publishExport(c, id);
+  c.header("Location", `/api/v1/logs/export/${id}`);
+  return c.json({ data: await answerOf(row, config) }, 202);
+};
