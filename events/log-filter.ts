@@ -56,7 +56,14 @@ export function isIpPattern(text: string): boolean {
   const [host = "", bits, ...more] = text.split("/");
   if (more.length > 0 || !isIp(host)) return false;
   if (bits === undefined) return true;
+  if (isMapped(host)) return false;
   return /^\d{1,3}$/.test(bits) && Number(bits) <= (host.includes(":") ? 128 : 32);
+}
+
+/** An IPv4 address that is written as IPv6: OpenSearch takes no block of it. */
+function isMapped(host: string): boolean {
+  if (!host.includes(":")) return false;
+  return /^\[::ffff:[\da-f]+:[\da-f]+\]$/.test(new URL(`http://[${host}]`).hostname);
 }
 
 function isIp(host: string): boolean {

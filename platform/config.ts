@@ -104,7 +104,7 @@ const searchSection = z
     OPENSEARCH_PORT: optional.pipe(
       z
         .string()
-        .regex(/^\d{1,5}$/, "must be a port number")
+        .refine((port) => /^\d{1,5}$/.test(port) && Number(port) <= 65_535, "must be a port number")
         .optional(),
     ),
     OPENSEARCH_USER: optional,
@@ -116,7 +116,7 @@ const searchSection = z
       context.addIssue({
         code: "custom",
         path: ["OPENSEARCH_HOST"],
-        message: "must be a host name or a URL",
+        message: "must be a host, or a URL without user and path",
       });
       return z.NEVER;
     }
@@ -198,11 +198,13 @@ export function requireSection<Name extends SectionName>(
 
 /** The URL of the cluster: a scheme and a port inside the host win over the defaults. */
 function openSearchNode(host: string, port: string | undefined): string | undefined {
-  const isLocal = /^(localhost|127\.|\[::1\])/.test(host);
-  const withScheme = /^https?:\/\//.test(host) ? host : `${isLocal ? "http" : "https"}://${host}`;
-  if (!URL.canParse(withScheme)) return undefined;
-  const url = new URL(withScheme);
-  if (!/:\d+\/?$/.test(withScheme) && port !== undefined) url.port = port;
+  const isLocal = /^(localhost|127\.[\d.]+|\[::1\])(:|\/|$)/.test(host);
+  const scheme = /^https?:\/\//.exec(host)?.[0] ?? (isLocal ? "http://" : "https://");
+  const authority = host.replace(/^https?:\/\//, "").replace(/\/$/, "");
+  // No path and no user: neither would reach the cluster, and a wrong one would be hard to find.
+  if (/[/@?#\s]/.test(authority) || !URL.canParse(scheme + authority)) return undefined;
+  const url = new URL(scheme + authority);
+  if (!/:\d+$/.test(authority) && port !== undefined) url.port = port;
   return url.origin;
 }
 
