@@ -2,15 +2,12 @@ import { z } from "zod";
 import { ApiError } from "./errors.ts";
 import { logLevels, type LogLevel } from "./logger.ts";
 
-const required = z.string("is not set").trim().min(1, "is empty");
-const optional = z
-  .string()
-  .trim()
-  .transform((value) => (value === "" ? undefined : value))
+const required = z.string("is not set");
+const optional = z.string().optional();
+const httpUrl = z
+  .url({ protocol: /^https?$/, error: "must be an http:// or https:// URL" })
+  .transform((url) => url.replace(/\/+$/, ""))
   .optional();
-const httpUrl = optional.pipe(
-  z.url({ protocol: /^https?$/, error: "must be an http:// or https:// URL" }).optional(),
-);
 const secret = required.min(
   32,
   "must be at least 32 characters: `openssl rand -base64 32` makes one",
@@ -67,7 +64,7 @@ const maskSection = z
 const awsKeys = {
   AWS_ACCESS_KEY_ID: required,
   AWS_SECRET_ACCESS_KEY: required,
-  AWS_REGION: z.string().trim().min(1).default("ap-southeast-1"),
+  AWS_REGION: z.string().default("ap-southeast-1"),
   AWS_ENDPOINT_URL: httpUrl,
 };
 
@@ -89,7 +86,10 @@ const sqsSection = z
   }));
 
 const s3Section = z
-  .object({ ...awsKeys, EXPORT_S3_BUCKET: z.string().trim().min(3).default("logs-export") })
+  .object({
+    ...awsKeys,
+    EXPORT_S3_BUCKET: z.string().min(3, "must be the name of a bucket").default("logs-export"),
+  })
   .transform((env) => ({
     accessKeyId: env.AWS_ACCESS_KEY_ID,
     secretAccessKey: env.AWS_SECRET_ACCESS_KEY,
@@ -121,12 +121,21 @@ const searchSection = z
       return z.NEVER;
     }
     const { OPENSEARCH_USER: username, OPENSEARCH_PASS: password } = env;
+    if ((username === undefined) !== (password === undefined)) {
+      const missing = username === undefined ? "OPENSEARCH_USER" : "OPENSEARCH_PASS";
+      context.addIssue({
+        code: "custom",
+        path: [missing],
+        message: "is not set, but the other of user and password is",
+      });
+      return z.NEVER;
+    }
     return { node, auth: username && password ? { username, password } : undefined };
   });
 
 const logSection = z
   .object({
-    DEBUG: z.enum(["true", "false", ""], "must be true or false").optional(),
+    DEBUG: z.enum(["true", "false"], "must be true or false").optional(),
     LOG_LEVEL: z
       .string()
       .toUpperCase()
@@ -161,8 +170,16 @@ export type SqsConfig = Sections["sqs"];
 export type S3Config = Sections["s3"];
 export type SearchConfig = Sections["search"];
 
-/** Parses every variable once; never throws. A Worker's environment is its variables and secrets. */
-export function parseConfig(env: object): Config {
+/**
+ * Parses every variable once; never throws. A Worker's environment is its variables and secrets. One
+ * that is empty is as good as not set.
+ */
+export function parseConfig(environment: object): Config {
+  const env = Object.fromEntries(
+    Object.entries(environment)
+      .map(([name, value]) => [name, typeof value === "string" ? value.trim() : value] as const)
+      .filter(([, value]) => value !== ""),
+  );
   const problemsOf = (section: ConfigProblem["section"], error: z.ZodError): ConfigProblem[] =>
     error.issues.map((issue) => ({
       section,

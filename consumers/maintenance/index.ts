@@ -18,6 +18,8 @@ export default {
     try {
       const db = connectDatabase(requireSection(config, "database"));
       await asRole(db, "audit_maintenance", [db.execute(sql`select ensure_partition()`)]);
+      // Without OpenSearch no one would read what a sweep sends.
+      if (!config.sections.search) return;
       const sqs = requireSection(config, "sqs");
       const sent = await sweepOutbox(db, connectSqs(sqs), sqs.logQueueUrl);
       if (sent === 0) return;
