@@ -40,6 +40,8 @@ export type PageRequest = {
   after: string | null;
   /** Logs to pass over, for numbered pages. Never together with `after`. */
   skip: number;
+  /** Milliseconds since 1970: the page holds no log that was stored before. 0 where that is not known. */
+  notBefore: number;
   /** Milliseconds since 1970. Logs stored then or later are not on the page: ascending ones end at indexed_through. */
   before: number | null;
 };
