@@ -25,6 +25,8 @@ export type ReceivedMessage = {
 /** One client for one request, for every queue of the account. */
 export type Sqs = ReturnType<typeof connectSqs>;
 
+/** Signing keys hold for a day: derived once, not for each request. */
+const signingKeys = new Map<string, ArrayBuffer>();
 const maxBatch = 10;
 const longPollSeconds = 20;
 
@@ -61,6 +63,7 @@ export function connectSqs(config: SqsConfig, timeoutMs = 5_000) {
     region: config.region,
     service: "sqs",
     retries: 0,
+    cache: signingKeys,
   });
 
   async function call(action: string, body: object, timeout = timeoutMs): Promise<unknown> {

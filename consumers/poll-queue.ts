@@ -77,11 +77,13 @@ export abstract class QueuePoller extends DurableObject<object> {
     try {
       const isIdle = await this.takeTurn();
       await this.ctx.storage.delete(["failures", "resume_at"]);
-      await this.ctx.storage.setAlarm(Date.now() + (isIdle ? sleepMs : 0));
-    } catch (error) {
-      await this.backOff(error);
-    } finally {
+      // From here on a wake sets the alarm itself; one that came before has left its sign.
       this.polling = false;
+      const maySleep = isIdle && Date.now() - this.lastSign >= idleBeforeSleepMs;
+      await this.ctx.storage.setAlarm(Date.now() + (maySleep ? sleepMs : 0));
+    } catch (error) {
+      this.polling = false;
+      await this.backOff(error);
     }
   }
 
@@ -98,7 +100,10 @@ export abstract class QueuePoller extends DurableObject<object> {
   /** Polls until the turn is over. Returns whether the queue has been empty for so long that the poller may sleep. */
   private async takeTurn(): Promise<boolean> {
     const queueUrl = this.queueUrl();
-    if (queueUrl === undefined) return true;
+    if (queueUrl === undefined) {
+      this.lastSign = 0;
+      return true;
+    }
     const sqs = connectSqs(requireSection(this.config, "sqs"));
     const began = Date.now();
     // Each receive counts towards the dead-letter queue: healthy messages must not pay for an outage.

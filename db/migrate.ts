@@ -32,23 +32,3 @@ export async function migrateDatabase(databaseUrl: string): Promise<void> {
     await client.end();
   }
 }
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const databaseUrl = process.env["DATABASE_URL"];
-  if (!databaseUrl) {
-    console.error(
-      "DATABASE_URL is not set. Set it to the database to migrate: postgres://user:password@host/name",
-    );
-    process.exit(2);
-  }
-  try {
-    await migrateDatabase(databaseUrl);
-    console.log("The database is up to date.");
-  } catch (error) {
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-    console.error(
-      `Migration failed, nothing was changed: ${cause instanceof Error ? cause.message : String(cause)}`,
-    );
-    process.exit(1);
-  }
-}

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { idTime } from "../events/ids.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { type Database, inTenant } from "./client.ts";
-import { indexFailures, pendingIndex } from "./schema.ts";
+import { auditLogs, indexFailures, pendingIndex } from "./schema.ts";
 
 export type SettledMark = {
   /** Milliseconds since 1970, exclusive: every log of the tenant stored before is in Postgres for all to see. */
@@ -12,6 +12,8 @@ export type SettledMark = {
   indexedThrough: number;
   /** Logs that the index can never take. */
   unsearchable: number;
+  /** Milliseconds since 1970: the tenant's first log. 0 where it has none. */
+  oldest: number;
 };
 
 const safeTimeRow = z.object({ ms: z.coerce.number() });
@@ -20,8 +22,10 @@ const safeTimeRow = z.object({ ms: z.coerce.number() });
  * Reads the mark. safe_time() comes before the outbox is read, as a statement of its own: a write that
  * commits between the two has its rows in the outbox by then.
  */
-export async function readSettledMark(db: Database, scope: TenantScope): Promise<SettledMark> {
-  const [safe, oldest, failures] = await inTenant(db, scope, [
+export async function readSettledMark(db: Database, tenantId: string): Promise<SettledMark> {
+  // The mark is the tenant's, whoever of it asks.
+  const scope: TenantScope = { tenantId, userId: null };
+  const [safe, pending, failures, logs] = await inTenant(db, scope, [
     db.execute(sql`select floor(extract(epoch from safe_time()) * 1000) as ms`),
     db
       .select({ id: pendingIndex.logId })
@@ -30,12 +34,19 @@ export async function readSettledMark(db: Database, scope: TenantScope): Promise
       .orderBy(pendingIndex.tenantId, pendingIndex.logId)
       .limit(1),
     db.select({ n: count() }).from(indexFailures).where(eq(indexFailures.tenantId, scope.tenantId)),
+    db
+      .select({ id: auditLogs.id })
+      .from(auditLogs)
+      .where(eq(auditLogs.tenant_id, scope.tenantId))
+      .orderBy(auditLogs.id)
+      .limit(1),
   ]);
   const safeTime = safeTimeRow.parse(safe.rows[0]).ms;
-  const first = oldest[0];
+  const [firstPending, firstLog] = [pending[0], logs[0]];
   return {
     safeTime,
-    indexedThrough: first ? Math.min(safeTime, idTime(first.id)) : safeTime,
+    indexedThrough: firstPending ? Math.min(safeTime, idTime(firstPending.id)) : safeTime,
     unsearchable: failures[0]?.n ?? 0,
+    oldest: firstLog ? idTime(firstLog.id) : 0,
   };
 }

@@ -40,6 +40,8 @@ export type PageRequest = {
   after: string | null;
   /** Logs to pass over, for numbered pages. Never together with `after`. */
   skip: number;
+  /** Milliseconds since 1970: the page holds no log that was stored before. 0 where that is not known. */
+  notBefore: number;
   /** Milliseconds since 1970. Logs stored then or later are not on the page: ascending ones end at indexed_through. */
   before: number | null;
 };
@@ -56,7 +58,14 @@ export function isIpPattern(text: string): boolean {
   const [host = "", bits, ...more] = text.split("/");
   if (more.length > 0 || !isIp(host)) return false;
   if (bits === undefined) return true;
+  if (isMapped(host)) return false;
   return /^\d{1,3}$/.test(bits) && Number(bits) <= (host.includes(":") ? 128 : 32);
+}
+
+/** An IPv4 address that is written as IPv6: OpenSearch takes no block of it. */
+function isMapped(host: string): boolean {
+  if (!host.includes(":")) return false;
+  return /^\[::ffff:[\da-f]+:[\da-f]+\]$/.test(new URL(`http://[${host}]`).hostname);
 }
 
 function isIp(host: string): boolean {

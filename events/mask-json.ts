@@ -3,8 +3,6 @@ import { elements, members, stringAt, type Span } from "./json-text.ts";
 import { isCardNumber, type KeyRule, maskPatterns } from "./mask-rules.ts";
 
 const MASK = '"***"';
-/** Longer paths are not told: the object or array that they lead through is. */
-const maxPathLength = 500;
 
 export type MaskedJson = {
   /** The same value, compact, in the order and with the digits that it had. */
@@ -54,8 +52,7 @@ export function maskJson(text: string, path: string, rule: KeyRule): MaskedJson 
     const parts: string[] = [];
     for (const { key, value } of members(text, span.start)) {
       const name = maskedString(key, at);
-      // A path ends where a key is very long: thousands of paths may hold that key.
-      const below = at.length + name.length > maxPathLength ? at : `${at}/${pointerToken(name)}`;
+      const below = `${at}/${pointerToken(name)}`;
       const hidden = hides(key, value);
       if (hidden) masked.push(below);
       parts.push(`${name}:${hidden ? MASK : rewrite(value, below)}`);

@@ -2,14 +2,20 @@
 const defaultKeys = [
   "phone",
   "password",
+  "passwd",
+  "pwd",
+  "passphrase",
   "secret",
   "token",
   "authorization",
   "cookie",
   "api key",
+  "access key",
+  "private key",
   "ssn",
   "card number",
   "cvv",
+  "cvc",
   "iban",
 ];
 
@@ -71,7 +77,7 @@ function matches(words: string[], forms: string[], rule: string): boolean {
   });
 }
 
-const bearer = /\b(Bearer)\s+(?:Bearer\s+)*[^\s"',;]{6,}/gi;
+const bearer = /(?<![a-z])(Bearer)\s+(?:Bearer\s+)*[^\s"',;]{6,}/gi;
 const privateKey =
   /-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|$)/g;
 /**

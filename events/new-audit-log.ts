@@ -8,6 +8,8 @@ import { type KeyRule, maskPatterns } from "./mask-rules.ts";
 
 /** More paths than this are not listed: an entry full of secrets must not grow by naming them all. */
 const maxListedPaths = 100;
+/** Of a longer path, what leads to it is listed. */
+const maxPathLength = 500;
 
 export type Recording = {
   tenantId: string;
@@ -54,7 +56,7 @@ export async function newAuditLog(
     const text = memberText(entryText, field) ?? "{}";
     if (isTextDeeperThan(text, maxDepth)) throw tooDeep(`${at}/${field}`);
     const rewritten = maskJson(text, `/${field}`, recording.keyRule);
-    masked.push(...rewritten.masked);
+    masked.push(...rewritten.masked.slice(0, maxListedPaths));
     return rewritten.text;
   };
   const described = (value: string | null | undefined): string | null => {
@@ -108,5 +110,10 @@ function tooDeep(path: string): ApiError {
 }
 
 function pathList(paths: string[]): string | null {
-  return paths.length === 0 ? null : JSON.stringify([...new Set(paths)].slice(0, maxListedPaths));
+  if (paths.length === 0) return null;
+  return JSON.stringify([...new Set(paths.slice(0, maxListedPaths).map(shortPath))]);
+}
+
+function shortPath(path: string): string {
+  return path.length <= maxPathLength ? path : path.slice(0, path.lastIndexOf("/", maxPathLength));
 }

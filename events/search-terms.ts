@@ -13,8 +13,9 @@ export type SearchTerm = {
   not: boolean;
 };
 
-/** What parts words: the analyzer of the index splits at the same places. */
+/** What parts words: the analyzer of the index splits at the same places, and takes these two scripts sign by sign. */
 const between = /[^\p{L}\p{N}\p{M}\p{Extended_Pictographic}]+/u;
+const word = /[\p{sc=Han}\p{sc=Hiragana}]\p{M}*|[^\p{sc=Han}\p{sc=Hiragana}]+/gu;
 const token = /(-?)(?:"([^"]*)("|$)|(\S+))/g;
 
 /**
@@ -26,11 +27,11 @@ const token = /(-?)(?:"([^"]*)("|$)|(\S+))/g;
 export function parseSearch(input: string): SearchTerm[] | string {
   if (input.length > maxSearchLength) return `must be at most ${maxSearchLength} characters`;
   const terms: SearchTerm[] = [];
-  for (const [, minus, quoted, , word] of cleanText(input).matchAll(token)) {
+  for (const [, minus, quoted, , bare] of cleanText(input).matchAll(token)) {
     const isPrefix =
-      quoted === undefined && word !== undefined && /[\p{L}\p{N}\p{M}]\*+$/u.test(word);
-    const text = (quoted ?? word ?? "").replace(isPrefix ? /\*+$/ : /$^/, "");
-    const words = text.split(between).filter((part) => part !== "");
+      quoted === undefined && bare !== undefined && /[\p{L}\p{N}\p{M}]\*+$/u.test(bare);
+    const text = (quoted ?? bare ?? "").replace(isPrefix ? /\*+$/ : /$^/, "");
+    const words = text.split(between).flatMap((part) => part.match(word) ?? []);
     if (words.length > 0)
       terms.push({ kind: isPrefix ? "prefix" : "phrase", text, words, not: minus === "-" });
   }

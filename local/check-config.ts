@@ -1,6 +1,6 @@
 import { configProblems, readOperatorEnv } from "./operator-env.ts";
 
-const usage = "Usage: npm run check-config -- [--env-file FILE]";
+const usage = "Usage: npm run check-config -- [--variables FILE]";
 
 /** Says before a deploy what the Workers would say after it. Returns the exit code. */
 export function checkConfigCommand(args: string[], environment: NodeJS.ProcessEnv): number {

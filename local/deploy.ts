@@ -10,7 +10,7 @@ import { findConfigs } from "./workers.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
-const usage = "Usage: npm run deploy -- [--env-file FILE] [--dry-run]";
+const usage = "Usage: npm run deploy -- [--variables FILE] [--dry-run]";
 
 /**
  * Deploys every Worker, the consumers first, since the API binds to their Durable Objects. The variables
@@ -48,7 +48,7 @@ async function deployAll(options: OperatorOptions): Promise<number> {
       const how = options.dryRun
         ? ["--dry-run", "--outdir", join(dir, String(n))]
         : ["--secrets-file", secrets];
-      if ((await wrangler(["deploy", "-c", config, ...how])) !== 0) {
+      if ((await wrangler(["deploy", "-c", config, ...how], options.wrangler)) !== 0) {
         console.error(
           `${name} was not deployed, nor what comes after it. Run the same command again once that is mended.`,
         );
@@ -67,13 +67,13 @@ export function deployOrder([api = "", ...consumers]: string[]): string[] {
   return [...consumers.filter(isIndexer), ...consumers.filter((file) => !isIndexer(file)), api];
 }
 
-async function wrangler(args: string[]): Promise<number> {
+async function wrangler(args: string[], variables: Record<string, string>): Promise<number> {
   const program = join(
     dirname(createRequire(import.meta.url).resolve("wrangler/package.json")),
     "bin",
     "wrangler.js",
   );
-  const env = { ...process.env, WRANGLER_SEND_METRICS: "false" };
+  const env = { ...process.env, WRANGLER_SEND_METRICS: "false", ...variables };
   const child = spawn(process.execPath, [program, ...args], { stdio: "inherit", env });
   const [code] = await once(child, "exit");
   return typeof code === "number" ? code : 1;

@@ -42,7 +42,7 @@ afterEach(() => {
 afterAll(() => rmSync(dir, { recursive: true }));
 
 test("a whole configuration is said to be whole, from a file or from the environment", () => {
-  expect(checkConfigCommand(["--env-file", envFile("whole", whole)], {})).toBe(0);
+  expect(checkConfigCommand(["--variables", envFile("whole", whole)], {})).toBe(0);
   expect(checkConfigCommand([], { ...whole, PATH: "/bin" })).toBe(0);
   expect(printed).toEqual(["The configuration is whole.", "The configuration is whole."]);
 });
@@ -54,14 +54,14 @@ test("every problem is named, a wrong name among them, and no value is shown", (
     DATABASE_URL: "mysql://hush",
     OPENSEARCH_PROT: "hush",
   });
-  expect(checkConfigCommand(["--env-file", file], {})).toBe(1);
+  expect(checkConfigCommand(["--variables", file], {})).toBe(1);
   const output = printed.join("\n");
   for (const name of ["JWT_SECRET", "DATABASE_URL", "OPENSEARCH_PROT"])
     expect(output).toContain(`- ${name} `);
   expect(output).not.toContain("hush");
 });
 
-test.each([[["--env-fil", "x"]], [["--env-file", "/no/such/file"]]])(
+test.each([[["--variable", "x"]], [["--variables", "/no/such/file"]]])(
   "%j ends with the usage",
   async (args) => {
     expect(checkConfigCommand(args, {})).toBe(2);
@@ -85,7 +85,7 @@ test("the indexer is deployed first and the API last", () => {
 });
 
 test("a dry run bundles every Worker", async () => {
-  const code = await deployCommand(["--env-file", envFile("dry", whole), "--dry-run"], {});
+  const code = await deployCommand(["--variables", envFile("dry", whole), "--dry-run"], {});
   expect(code).toBe(0);
   expect(printed).toEqual([
     "1 of 4: consumers/indexer/wrangler.toml",

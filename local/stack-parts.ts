@@ -1,7 +1,7 @@
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { migrateDatabase } from "../db/migrate.ts";
 import { ensureBucket, ensureQueues, startAws, type AwsAccess } from "./aws.ts";
-import { startChild, type Running } from "./child.ts";
+import type { Running } from "./child.ts";
 import { startNeonEndpoint } from "./neon-endpoint.ts";
 import { startOpenSearch } from "./opensearch.ts";
 import { startPostgres } from "./postgres.ts";
@@ -17,13 +17,11 @@ export type Parts = {
 export type Settings = Record<string, string>;
 
 async function migrate(databaseUrl: string): Promise<void> {
-  const script = fileURLToPath(new URL("../db/migrate.ts", import.meta.url));
-  const child = await startChild(process.execPath, [script], {
-    env: { ...process.env, DATABASE_URL: databaseUrl },
-  });
-  const end = await child.exited;
-  if (end !== "exit code 0") {
-    throw new Error(`The database could not be brought up to date (${end}):\n${child.tail()}`);
+  try {
+    await migrateDatabase(databaseUrl);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`The database could not be brought up to date: ${reason}`, { cause: error });
   }
 }
 

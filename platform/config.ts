@@ -2,15 +2,12 @@ import { z } from "zod";
 import { ApiError } from "./errors.ts";
 import { logLevels, type LogLevel } from "./logger.ts";
 
-const required = z.string("is not set").trim().min(1, "is empty");
-const optional = z
-  .string()
-  .trim()
-  .transform((value) => (value === "" ? undefined : value))
+const required = z.string("is not set");
+const optional = z.string().optional();
+const httpUrl = z
+  .url({ protocol: /^https?$/, error: "must be an http:// or https:// URL" })
+  .transform((url) => url.replace(/\/+$/, ""))
   .optional();
-const httpUrl = optional.pipe(
-  z.url({ protocol: /^https?$/, error: "must be an http:// or https:// URL" }).optional(),
-);
 const secret = required.min(
   32,
   "must be at least 32 characters: `openssl rand -base64 32` makes one",
@@ -67,7 +64,7 @@ const maskSection = z
 const awsKeys = {
   AWS_ACCESS_KEY_ID: required,
   AWS_SECRET_ACCESS_KEY: required,
-  AWS_REGION: z.string().trim().min(1).default("ap-southeast-1"),
+  AWS_REGION: z.string().default("ap-southeast-1"),
   AWS_ENDPOINT_URL: httpUrl,
 };
 
@@ -89,7 +86,10 @@ const sqsSection = z
   }));
 
 const s3Section = z
-  .object({ ...awsKeys, EXPORT_S3_BUCKET: z.string().trim().min(3).default("logs-export") })
+  .object({
+    ...awsKeys,
+    EXPORT_S3_BUCKET: z.string().min(3, "must be the name of a bucket").default("logs-export"),
+  })
   .transform((env) => ({
     accessKeyId: env.AWS_ACCESS_KEY_ID,
     secretAccessKey: env.AWS_SECRET_ACCESS_KEY,
@@ -104,7 +104,7 @@ const searchSection = z
     OPENSEARCH_PORT: optional.pipe(
       z
         .string()
-        .regex(/^\d{1,5}$/, "must be a port number")
+        .refine((port) => /^\d{1,5}$/.test(port) && Number(port) <= 65_535, "must be a port number")
         .optional(),
     ),
     OPENSEARCH_USER: optional,
@@ -116,17 +116,26 @@ const searchSection = z
       context.addIssue({
         code: "custom",
         path: ["OPENSEARCH_HOST"],
-        message: "must be a host name or a URL",
+        message: "must be a host, or a URL without user and path",
       });
       return z.NEVER;
     }
     const { OPENSEARCH_USER: username, OPENSEARCH_PASS: password } = env;
+    if ((username === undefined) !== (password === undefined)) {
+      const missing = username === undefined ? "OPENSEARCH_USER" : "OPENSEARCH_PASS";
+      context.addIssue({
+        code: "custom",
+        path: [missing],
+        message: "is not set, but the other of user and password is",
+      });
+      return z.NEVER;
+    }
     return { node, auth: username && password ? { username, password } : undefined };
   });
 
 const logSection = z
   .object({
-    DEBUG: z.enum(["true", "false", ""], "must be true or false").optional(),
+    DEBUG: z.enum(["true", "false"], "must be true or false").optional(),
     LOG_LEVEL: z
       .string()
       .toUpperCase()
@@ -161,8 +170,16 @@ export type SqsConfig = Sections["sqs"];
 export type S3Config = Sections["s3"];
 export type SearchConfig = Sections["search"];
 
-/** Parses every variable once; never throws. A Worker's environment is its variables and secrets. */
-export function parseConfig(env: object): Config {
+/**
+ * Parses every variable once; never throws. A Worker's environment is its variables and secrets. One
+ * that is empty is as good as not set.
+ */
+export function parseConfig(environment: object): Config {
+  const env = Object.fromEntries(
+    Object.entries(environment)
+      .map(([name, value]) => [name, typeof value === "string" ? value.trim() : value] as const)
+      .filter(([, value]) => value !== ""),
+  );
   const problemsOf = (section: ConfigProblem["section"], error: z.ZodError): ConfigProblem[] =>
     error.issues.map((issue) => ({
       section,
@@ -198,11 +215,13 @@ export function requireSection<Name extends SectionName>(
 
 /** The URL of the cluster: a scheme and a port inside the host win over the defaults. */
 function openSearchNode(host: string, port: string | undefined): string | undefined {
-  const isLocal = /^(localhost|127\.|\[::1\])/.test(host);
-  const withScheme = /^https?:\/\//.test(host) ? host : `${isLocal ? "http" : "https"}://${host}`;
-  if (!URL.canParse(withScheme)) return undefined;
-  const url = new URL(withScheme);
-  if (!/:\d+\/?$/.test(withScheme) && port !== undefined) url.port = port;
+  const isLocal = /^(localhost|127\.[\d.]+|\[::1\])(:|\/|$)/.test(host);
+  const scheme = /^https?:\/\//.exec(host)?.[0] ?? (isLocal ? "http://" : "https://");
+  const authority = host.replace(/^https?:\/\//, "").replace(/\/$/, "");
+  // No path and no user: neither would reach the cluster, and a wrong one would be hard to find.
+  if (/[/@?#\s]/.test(authority) || !URL.canParse(scheme + authority)) return undefined;
+  const url = new URL(scheme + authority);
+  if (!/:\d+$/.test(authority) && port !== undefined) url.port = port;
   return url.origin;
 }
 

@@ -12,8 +12,9 @@ export type Logger = Record<
 /**
  * @param name the logger's name as operators filter by it, such as `api_logger`
  * @param threshold the lowest level that is written
+ * @param always fields of every event, such as the request's id
  */
-export function createLogger(name: string, threshold: LogLevel): Logger {
+export function createLogger(name: string, threshold: LogLevel, always: LogFields = {}): Logger {
   const at =
     (level: LogLevel) =>
     (event: string, fields: LogFields = {}) => {
@@ -23,6 +24,7 @@ export function createLogger(name: string, threshold: LogLevel): Logger {
         level,
         logger: name,
         event,
+        ...always,
         ...fields,
       });
       // oxlint-disable-next-line no-console -- the console is where a Worker's log lines go

@@ -54,10 +54,19 @@ export async function indexLogs(
   return items.map(outcomeOf);
 }
 
-/** Makes everything that was indexed before this call visible to searches. */
+const refreshAnswer = z.object({ _shards: z.object({ failed: z.int() }) });
+
+/**
+ * Makes everything that was indexed before this call visible to searches.
+ *
+ * @throws when a shard, or a copy of one, was not refreshed: a search there would miss logs
+ */
 export async function refreshMonths(client: Client, months: Iterable<string>): Promise<void> {
   const index = [...months].map(writeAlias);
-  if (index.length > 0) await client.indices.refresh({ index, ignore_unavailable: true });
+  if (index.length === 0) return;
+  const { body } = await client.indices.refresh({ index, ignore_unavailable: true });
+  const { failed } = refreshAnswer.parse(body)._shards;
+  if (failed > 0) throw new Error(`${failed} shards were not refreshed`);
 }
 
 async function sendBulk(client: Client, logs: readonly LogToIndex[]): Promise<BulkItem[]> {

@@ -63,30 +63,86 @@ export async function searchLogs(
   filter: LogFilter,
   page: PageRequest,
 ): Promise<SearchPage> {
-  const { order, size, after, skip, before } = page;
+  const { order, size, after, skip, notBefore, before } = page;
+  // One more tells whether there are more; from + size may not pass the limit of a result window.
+  const wanted = Math.min(size + 1, maxCountedTotal - skip);
+  const inSteps = order === "asc" && skip === 0 && before !== null;
+  const [{ logs, total }, counted] = inSteps
+    ? await Promise.all([
+        searchInSteps(client, scope, filter, { ...page, size: wanted, before }),
+        after === null ? searchOnce(client, scope, filter, { ...page, size: 0 }) : undefined,
+      ])
+    : [await searchOnce(client, scope, filter, { ...page, size: wanted, notBefore })];
+  const all = counted?.total ?? total;
+  const endsTheWindow = skip + size === maxCountedTotal;
+  return {
+    logs: logs.slice(0, size),
+    hasMore: logs.length > size || (endsTheWindow && all?.isLowerBound === true),
+    total: all,
+  };
+}
+
+type Found = { logs: AuditLog[]; total: Total | null };
+
+async function searchOnce(
+  client: Client,
+  scope: TenantScope,
+  filter: LogFilter,
+  { order, size, after, skip, notBefore, before }: PageRequest,
+): Promise<Found> {
   const query = buildQuery(scope, filter);
-  if (before !== null)
-    query.bool.filter.push({ range: { created_at: { lt: before, format: "epoch_millis" } } });
-  const found = answer.parse(
+  const bounds = {
+    ...(notBefore > 0 ? { gte: notBefore } : {}),
+    ...(before === null ? {} : { lt: before }),
+  };
+  query.bool.filter.push({ range: { created_at: { ...bounds, format: "epoch_millis" } } });
+  const { hits } = answer.parse(
     await runSearch(client, scope, {
       query,
-      // One more tells whether there are more; from + size may not pass the limit of a result window.
-      size: Math.min(size + 1, maxCountedTotal - skip),
+      size,
       from: skip,
       sort: [{ created_at: order }, { id: order }],
       ...(after === null ? {} : { search_after: [idTime(after), after] }),
       track_total_hits: after === null ? maxCountedTotal : false,
     }),
   );
-  const logs = found.hits.hits.map((hit) => hit._source);
-  const { total } = found.hits;
-  const isLowerBound = total !== undefined && total.relation !== "eq";
-  const endsTheWindow = skip + size === maxCountedTotal;
   return {
-    logs: logs.slice(0, size),
-    hasMore: logs.length > size || (endsTheWindow && isLowerBound),
-    total: total ? { count: total.value, isLowerBound } : null,
+    logs: hits.hits.map((hit) => hit._source),
+    total: hits.total
+      ? { count: hits.total.value, isLowerBound: hits.total.relation !== "eq" }
+      : null,
   };
+}
+
+const firstStepMs = 60 * 60 * 1000;
+const widening = 16;
+
+/**
+ * The index is sorted newest first, so that an ascending search would read everything that lies after the
+ * cursor. It is asked for steps of time instead, each wider than the one before, until the page is full:
+ * five steps span seven years.
+ */
+async function searchInSteps(
+  client: Client,
+  scope: TenantScope,
+  filter: LogFilter,
+  page: PageRequest & { before: number },
+): Promise<Found> {
+  const logs: AuditLog[] = [];
+  let step = firstStepMs;
+  let from = Math.max(
+    page.notBefore,
+    filter.from ?? 0,
+    page.after === null ? 0 : idTime(page.after),
+  );
+  for (; logs.length < page.size && from < page.before; from += step, step *= widening) {
+    const before = Math.min(from + step, page.before);
+    const size = page.size - logs.length;
+    logs.push(
+      ...(await searchOnce(client, scope, filter, { ...page, notBefore: from, before, size })).logs,
+    );
+  }
+  return { logs, total: null };
 }
 
 /**

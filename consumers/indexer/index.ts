@@ -1,5 +1,6 @@
+import { sql } from "drizzle-orm";
 import { connectSqs, type ReceivedMessage } from "../../aws/sqs.ts";
-import { connectDatabase } from "../../db/client.ts";
+import { asRole, connectDatabase } from "../../db/client.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import { createLogger } from "../../platform/logger.ts";
@@ -34,6 +35,8 @@ export class LogPoller extends QueuePoller {
 
   protected override async probe(): Promise<void> {
     await this.connectSearch().cluster.health({ timeout: "5s" });
+    const db = connectDatabase(requireSection(this.config, "database"));
+    await asRole(db, "audit_indexer", [db.execute(sql`select 1`)]);
   }
 
   protected override handle(messages: ReceivedMessage[]): Promise<Handled> {

@@ -35,6 +35,8 @@ async function makeMonths(config: Config): Promise<void> {
 }
 
 async function sweepLogs(config: Config, env: Env, logger: Logger): Promise<void> {
+  // Without OpenSearch no one would read what a sweep sends.
+  if (!config.sections.search) return;
   const db = connectDatabase(requireSection(config, "database"));
   const sqs = requireSection(config, "sqs");
   const sent = await sweepOutbox(db, connectSqs(sqs), sqs.logQueueUrl);

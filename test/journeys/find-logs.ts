@@ -201,6 +201,24 @@ export function findLogsJourneys(target: Target, source: "opensearch" | "postgre
       expect(seen).toEqual(ids.toReversed());
     });
 
+    test("an ascending list is followed by its cursor, and gives each log once, also what comes later", async () => {
+      const reader = callerOf(target, { tenant_id: newTenant(), role: "admin", sub: "alice" });
+      const seen: string[] = [];
+      let page = await reader.list({ order: "asc", page_size: "3" });
+      expect(page.next_cursor).not.toBeNull();
+      const written = [...(await reader.createAll([{}, {}, {}, {}])), await reader.create()];
+      await reader.settled();
+      for (let n = 0; n < 6; n++) {
+        page = await reader.list({ order: "asc", page_size: "3", cursor: page.next_cursor ?? "" });
+        seen.push(...page.items.map((item) => item.id));
+        if (n === 2) {
+          written.push(...(await reader.createAll([{}, {}])));
+          await reader.settled();
+        }
+      }
+      expect(seen).toEqual(written);
+    });
+
     test("a cursor is refused with other filters or another order", async () => {
       const { next_cursor: cursor } = await caller.list({ page_size: "3" });
       const elsewhere = await caller.get(`/api/v1/logs?cursor=${cursor}&user_id=u_1`);

@@ -86,7 +86,7 @@ test("an owner who is no superuser migrates, and every role does its work", asyn
   expect(ids).toHaveLength(2);
   const [first = "", second = ""] = ids;
   expect((await readLog(db, scope, first))?.id).toBe(first);
-  const mark = await readSettledMark(db, scope);
+  const mark = await readSettledMark(db, scope.tenantId);
   expect(mark.indexedThrough).toBeLessThanOrEqual(mark.safeTime);
 
   const keys = ids.map((logId) => ({ tenantId: "acme", logId }));
@@ -94,7 +94,7 @@ test("an owner who is no superuser migrates, and every role does its work", asyn
   expect(await leaseOverdue(db, 10)).toEqual([]);
   await deleteOutboxRows(db, [{ tenantId: "acme", logId: first, rev: 1 }]);
   await recordIndexFailure(db, { tenantId: "acme", logId: second, rev: 1 }, "for the test");
-  expect((await readSettledMark(db, scope)).unsearchable).toBe(1);
+  expect((await readSettledMark(db, scope.tenantId)).unsearchable).toBe(1);
   await asRole(db, "audit_maintenance", [db.execute(sql`select ensure_partition()`)]);
 });
 

@@ -1,5 +1,5 @@
 import { sql } from "drizzle-orm";
-import { beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ReceivedMessage } from "../../aws/sqs.ts";
 import { indexMessages } from "../../consumers/indexer/index-messages.ts";
 import { Refresher } from "../../consumers/indexer/refresher.ts";
@@ -95,6 +95,10 @@ describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`,
         aliases: { "audit-logs": {}, [`audit-logs-${monthName}`]: {} },
       },
     });
+  });
+
+  afterAll(async () => {
+    await search.indices.delete({ index: `audit-logs-${monthName}-1` });
   });
 
   test("indexes what several messages name, and empties the outbox", async () => {

@@ -9,10 +9,16 @@ const clockToleranceSeconds = 5;
 const maxTokenLength = 8_192;
 
 const roleClaim = z.union([z.string(), z.array(z.string()).max(20)]).optional();
+/** What Postgres refuses and what UTF-8 would make equal to another name is no name. */
+const name = z
+  .string()
+  .min(1)
+  .max(255)
+  .refine((text) => text.isWellFormed() && !text.includes("\0"));
 const claims = z.object({
-  sub: z.string().min(1).max(255),
+  sub: name,
   /** A whole number is taken as its digits. */
-  tenant_id: z.union([z.string().min(1).max(255), z.int().transform(String)]).optional(),
+  tenant_id: z.union([name, z.int().transform(String)]).optional(),
   role: roleClaim,
   roles: roleClaim,
 });
@@ -73,8 +79,9 @@ async function verified(token: string, config: TokenConfig): Promise<JWTPayload>
 
 function rolesOf(token: z.infer<typeof claims>, defaults: Role[]): ReadonlySet<Role> {
   const named = [token.role ?? [], token.roles ?? []].flat();
-  // A token that names roles, even unknown ones, never gets the default.
-  const granted = named.length === 0 ? defaults : roles.filter((role) => named.includes(role));
+  // A token that names roles, be they unknown or none, never gets the default.
+  const namesNone = token.role === undefined && token.roles === undefined;
+  const granted = namesNone ? defaults : roles.filter((role) => named.includes(role));
   if (granted.length === 0) {
     throw new ApiError(
       "role_missing",

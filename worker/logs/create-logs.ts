@@ -66,7 +66,7 @@ export const createLogs: RouteHandler<typeof createLogsRoute, AppEnv> = async (c
   );
   const recording = recordingOf(caller, config);
   const logs = await Promise.all(
-    sent.map((log, n) => newAuditLog(log, texts[n] ?? "{}", recording)),
+    sent.map((log, n) => newAuditLog(log, texts[n] ?? "{}", recording, `/logs/${n}`)),
   );
   const db = connectDatabase(requireSection(config, "database"));
   const stored = await writeLogs(db, scope, logs, requireSection(config, "tenants").autoCreate);

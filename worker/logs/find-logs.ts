@@ -1,10 +1,10 @@
-import { type Database } from "../../db/client.ts";
+import { type Database, sqlState } from "../../db/client.ts";
 import { countLogsInPostgres, listLogs } from "../../db/list-logs.ts";
 import type { LogFilter, PageRequest } from "../../events/log-filter.ts";
 import type { LogStats } from "../../events/log-stats.ts";
 import type { TenantScope } from "../../events/tenant-scope.ts";
 import type { SearchConfig } from "../../platform/config.ts";
-import { reasonOf } from "../../platform/errors.ts";
+import { ApiError, reasonOf } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { connectSearch } from "../../search/client.ts";
 import { countLogs } from "../../search/count-logs.ts";
@@ -12,6 +12,8 @@ import { searchLogs, type SearchPage } from "../../search/search-logs.ts";
 
 /** How long OpenSearch may take before Postgres is asked instead. */
 const searchTimeoutMs = 3_000;
+/** SQLSTATE query_canceled. */
+const statementTimeout = "57014";
 
 export type Source = "opensearch" | "postgres";
 
@@ -60,5 +62,12 @@ async function withFallback<T>(
       logger.warning("search_degraded", { reason: reasonOf(error) });
     }
   }
-  return { ...(await fromPostgres()), source: "postgres" };
+  try {
+    return { ...(await fromPostgres()), source: "postgres" };
+  } catch (error) {
+    if (sqlState(error) !== statementTimeout) throw error;
+    const detail =
+      "The search took too long without its index. Narrow it by from and to, or try again.";
+    throw new ApiError("search_unavailable", detail, { cause: error });
+  }
 }

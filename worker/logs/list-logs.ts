@@ -89,7 +89,7 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
 
   const { search } = config.sections;
   const db = connectDatabase(requireSection(config, "database"));
-  const mark = await settledMark(db, scope);
+  const mark = await settledMark(db, caller.tenantId);
   // Where there is no OpenSearch, Postgres is the search: what is stored is searchable.
   const indexedThrough = search ? mark.indexedThrough : mark.safeTime;
   const found = await findLogs({ db, search, scope, logger }, filter, {
@@ -97,6 +97,8 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
     size: query.page_size,
     after: cursor?.after ?? null,
     skip: cursor ? 0 : (query.page - 1) * query.page_size,
+    // Safe for ascending pages, which end before anything that the mark could not see yet.
+    notBefore: query.order === "asc" ? mark.oldest : 0,
     before: query.order === "asc" ? indexedThrough : null,
   });
 

@@ -86,7 +86,9 @@ export function checkQuery(
   context: z.RefinementCtx,
   known: object,
 ): void {
-  const unknown = Object.keys(query).filter((key) => !(key in known) && !isMetadataKey(key));
+  const unknown = Object.keys(query).filter(
+    (key) => !Object.hasOwn(known, key) && !isMetadataKey(key),
+  );
   if (unknown.length > 0)
     context.addIssue({ code: "unrecognized_keys", keys: unknown, input: query });
   for (const [key, value] of Object.entries(query).filter(([key]) => isMetadataKey(key))) {

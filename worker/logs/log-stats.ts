@@ -37,7 +37,7 @@ export const logStats: RouteHandler<typeof logStatsRoute, AppEnv> = async (c) =>
   const filter = await logFilter(c.req.valid("query"), caller.tenantId, config);
   const { search } = config.sections;
   const db = connectDatabase(requireSection(config, "database"));
-  const mark = await settledMark(db, scope);
+  const mark = await settledMark(db, caller.tenantId);
   const { source, ...data } = await findStats({ db, search, scope, logger }, filter);
   const indexedThrough = new Date(search ? mark.indexedThrough : mark.safeTime).toISOString();
   return c.json({ data, indexed_through: indexedThrough, source }, 200);

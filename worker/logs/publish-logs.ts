@@ -23,8 +23,9 @@ async function publish(
   logIds: readonly string[],
 ): Promise<void> {
   const { config, logger, requestId } = c.var;
-  const { sqs } = config.sections;
-  if (!sqs) return;
+  const { search, sqs } = config.sections;
+  // Without OpenSearch no one reads the queue; the outbox keeps the logs until there is one.
+  if (!search || !sqs) return;
   try {
     const failed = await connectSqs(sqs).send(
       sqs.logQueueUrl,
@@ -37,7 +38,6 @@ async function publish(
   } catch (error) {
     lastWake = 0;
     logger.warning("publish_failed", {
-      request_id: requestId,
       tenant_id: tenantId,
       logs: logIds.length,
       reason: reasonOf(error),

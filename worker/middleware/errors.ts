@@ -54,8 +54,9 @@ export function refuseInvalid(result: ValidationResult): undefined {
 
 function fieldProblems(issue: z.core.$ZodIssue, target: Target): FieldProblem[] {
   const place = target === "json" ? pointer : (path: PropertyKey[]) => path.map(String).join(".");
-  if (issue.code !== "unrecognized_keys")
-    return [{ path: place(issue.path), message: issue.message }];
+  if (issue.code !== "unrecognized_keys") {
+    return [{ path: place(issue.path), message: plainMessage(issue.message) }];
+  }
   const kind = target === "json" ? "field" : "parameter";
   return issue.keys.map((key) => ({
     path: place([...issue.path, key]),
@@ -68,4 +69,12 @@ function pointer(path: PropertyKey[]): string {
   return path
     .map((part) => `/${String(part).replaceAll("~", "~0").replaceAll("/", "~1")}`)
     .join("");
+}
+
+/** Zod's own words for a value of another type, as a sentence like all the others. */
+function plainMessage(message: string): string {
+  const [, expected, received] =
+    /^Invalid input: expected (\w+), received (\w+)$/.exec(message) ?? [];
+  if (expected === undefined) return message;
+  return received === "undefined" ? "is required" : `must be of type ${expected}`;
 }

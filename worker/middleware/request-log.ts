@@ -12,7 +12,7 @@ export const requestLog = createMiddleware<AppEnv>(async (c, next) => {
   const config = configOf(c.env);
   const sent = c.req.header("X-Request-Id") ?? "";
   const requestId = saneRequestId.test(sent) ? sent : crypto.randomUUID();
-  const logger = createLogger("api_logger", config.logLevel);
+  const logger = createLogger("api_logger", config.logLevel, { request_id: requestId });
   c.set("config", config);
   c.set("requestId", requestId);
   c.set("logger", logger);
@@ -22,7 +22,6 @@ export const requestLog = createMiddleware<AppEnv>(async (c, next) => {
   const status = c.res.status;
   // The path only: a query may hold what must not be in a log line.
   logger[status >= 500 ? "error" : "info"]("request", {
-    request_id: requestId,
     method: c.req.method,
     path: c.req.path,
     status,

@@ -9,8 +9,9 @@ export function openApiDocument(api: OpenAPIHono<AppEnv>) {
     scheme: "bearer",
     bearerFormat: "JWT",
   });
-  return (c: Context<AppEnv>) =>
-    c.json(
+  let text: string | undefined;
+  return (c: Context<AppEnv>) => {
+    text ??= JSON.stringify(
       api.getOpenAPI31Document({
         openapi: "3.1.0",
         info: { title: "Audit log service", version: "1", license: { name: "Apache-2.0" } },
@@ -18,4 +19,6 @@ export function openApiDocument(api: OpenAPIHono<AppEnv>) {
         security: [{ token: [] }],
       }),
     );
+    return c.body(text, 200, { "Content-Type": "application/json" });
+  };
 }

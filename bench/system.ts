@@ -1,0 +1,144 @@
+import { copyFile, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { startBackends } from "../local/stack.ts";
+import { firstPoller } from "../platform/poller-names.ts";
+import { bundleWorker } from "./bundle.ts";
+import { wakeRelay, wakeTarget } from "./wake-relay.ts";
+import type { WorkerService } from "./workerd-config.ts";
+import { startWorkerd } from "./workerd.ts";
+
+export type System = {
+  /** Loopback ports of the API and of the Worker that only answers 204: one process, so one yardstick. */
+  apiPort: number;
+  noContentPort: number;
+  api: Served;
+  indexer: Served;
+  databaseUrl: string;
+  jwtSecret: string;
+  hasOpenSearch: boolean;
+  /** What the Workers logged: warnings and errors only. */
+  warnings: string[];
+  /** Says which part ended by itself. */
+  broken: Promise<string>;
+};
+
+/** A Worker in its process. */
+export type Served = { pid: number; service: string; inspectorPort: number | undefined };
+
+/** What ends the parts that were started, in the order of their start. */
+export type Stops = (() => Promise<unknown>)[];
+
+/**
+ * Starts everything on loopback, with empty data in a temporary folder.
+ *
+ * @param stops gets what ends each part, also where this throws half-way; to be run last first
+ * @param inspect opens the inspectors, for profiles
+ */
+export async function startSystem(
+  stops: Stops,
+  inspect: boolean,
+  onProgress: (text: string) => void,
+): Promise<System> {
+  const dir = await mkdtemp(join(tmpdir(), "audit-log-bench-"));
+  stops.push(() => rm(dir, { recursive: true, force: true }));
+  const backends = await startBackends({
+    dataDir: join(dir, "data"),
+    persistent: false,
+    // Not this process's environment: a benchmark must not write into a database that someone uses.
+    environment: {},
+    onProgress,
+  });
+  stops.push(() => backends.stop());
+  const { env } = backends;
+  const warnings: string[] = [];
+  const workersDir = join(dir, "workers");
+  const objectsDir = join(workersDir, "objects");
+  await mkdir(objectsDir, { recursive: true });
+  const variables = { ...env, LOG_LEVEL: "WARNING" };
+  const [api, indexer] = await Promise.all([
+    bundleWorker("wrangler.toml", workersDir, variables),
+    bundleWorker("consumers/indexer/wrangler.toml", workersDir, variables),
+  ]);
+  onProgress("bundled");
+
+  const onOutput = (line: string): void => void warnings.push(line);
+  const common = { dir: workersDir, inspect, onOutput };
+  const indexerConfig = await indexerSide(indexer, workersDir);
+  const behind = await startWorkerd({ ...common, name: "indexer", config: indexerConfig });
+  stops.push(() => behind.stop());
+  const wakeUrl = `http://127.0.0.1:${behind.ports["wake"]}/`;
+  const apiConfig = await apiSide(api, indexer.name, wakeUrl, workersDir);
+  const front = await startWorkerd({ ...common, name: "api", config: apiConfig });
+  stops.push(() => front.stop());
+  const { api: apiPort = 0, "no-content": noContentPort = 0 } = front.ports;
+  return {
+    apiPort,
+    noContentPort,
+    api: { pid: front.pid, service: api.name, inspectorPort: front.ports["inspector"] },
+    indexer: { pid: behind.pid, service: indexer.name, inspectorPort: behind.ports["inspector"] },
+    databaseUrl: env["DATABASE_URL"] ?? "",
+    jwtSecret: env["JWT_SECRET"] ?? "",
+    hasOpenSearch: env["OPENSEARCH_HOST"] !== undefined,
+    warnings,
+    broken: Promise.race([
+      backends.broken,
+      front.exited.then((how) => `The API's workerd ended by itself (${how}):\n${front.tail()}`),
+      behind.exited.then(
+        (how) => `The indexer's workerd ended by itself (${how}):\n${behind.tail()}`,
+      ),
+    ]),
+  };
+}
+
+async function indexerSide(indexer: WorkerService, dir: string) {
+  await writeFile(join(dir, "wake-target.js"), wakeTarget(firstPoller));
+  const [className = ""] = indexer.classes;
+  const target: WorkerService = {
+    ...plainWorker(indexer, "wake-target"),
+    objects: [{ binding: "POLLER", className, service: indexer.name }],
+  };
+  return {
+    workers: [indexer, target],
+    sockets: [{ name: "wake", service: target.name }],
+    objectsDir: join(dir, "objects"),
+  };
+}
+
+async function apiSide(api: WorkerService, indexerName: string, wakeUrl: string, dir: string) {
+  await copyFile(
+    fileURLToPath(new URL("no-content.ts", import.meta.url)),
+    join(dir, "no-content.js"),
+  );
+  const relays = [...Map.groupBy(api.objects, (object) => object.service)].map(
+    async ([service, objects]): Promise<WorkerService> => {
+      const classes = objects.map((object) => object.className);
+      await writeFile(join(dir, `${service}-relay.js`), wakeRelay(classes));
+      const relay = plainWorker(api, `${service}-relay`);
+      const variables = { WAKE_URL: service === indexerName ? wakeUrl : "" };
+      return { ...relay, name: service, variables, classes };
+    },
+  );
+  return {
+    workers: [api, plainWorker(api, "no-content"), ...(await Promise.all(relays))],
+    sockets: [
+      { name: "api", service: api.name },
+      { name: "no-content", service: "no-content" },
+    ],
+    objectsDir: join(dir, "objects"),
+  };
+}
+
+/** A Worker of this benchmark, of the same compatibility as a real one. */
+function plainWorker({ compatibilityDate, compatibilityFlags }: WorkerService, name: string) {
+  return {
+    name,
+    module: `${name}.js`,
+    compatibilityDate,
+    compatibilityFlags,
+    variables: {},
+    classes: [],
+    objects: [],
+  };
+}

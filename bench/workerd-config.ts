@@ -1,0 +1,88 @@
+/** One Worker as `workerd` serves it. */
+export type WorkerService = {
+  name: string;
+  /** The bundle, relative to the configuration file. */
+  module: string;
+  compatibilityDate: string;
+  compatibilityFlags: readonly string[];
+  variables: Readonly<Record<string, string>>;
+  /** Durable Object classes that it has itself. */
+  classes: readonly string[];
+  /** Bindings to Durable Objects, its own or those of another Worker here. */
+  objects: readonly { binding: string; className: string; service: string }[];
+};
+
+export type WorkerdConfig = {
+  workers: readonly WorkerService[];
+  sockets: readonly { name: string; service: string }[];
+  /** A folder for what Durable Objects store. */
+  objectsDir: string;
+};
+
+const objectsDisk = "objects";
+
+/**
+ * A configuration for `workerd serve`, in Cap'n Proto's text form (workerd.capnp in the package has its
+ * schema). Every socket is on loopback, on a free port; the Workers reach nothing but loopback.
+ */
+export function workerdConfig({ workers, sockets, objectsDir }: WorkerdConfig): string {
+  const services = [
+    `(name = "internet", network = (allow = ["local"]))`,
+    `(name = ${text(objectsDisk)}, disk = (path = ${text(objectsDir)}, writable = true))`,
+    ...workers.map((worker) => `(name = ${text(worker.name)}, worker = ${workerOf(worker)})`),
+  ];
+  const listeners = sockets.map(
+    ({ name, service }) =>
+      `(name = ${text(name)}, address = "127.0.0.1:0", http = (), service = ${text(service)})`,
+  );
+  return [
+    `using Workerd = import "/workerd/workerd.capnp";`,
+    `const config :Workerd.Config = (`,
+    `  services = ${list(services, "  ")},`,
+    `  sockets = ${list(listeners, "  ")},`,
+    `);`,
+    "",
+  ].join("\n");
+}
+
+function workerOf(worker: WorkerService): string {
+  const bindings = [
+    ...Object.entries(worker.variables).map(
+      ([name, value]) => `(name = ${text(name)}, text = ${text(value)})`,
+    ),
+    ...worker.objects.map(({ binding, className, service }) => {
+      const target = `(className = ${text(className)}, serviceName = ${text(service)})`;
+      return `(name = ${text(binding)}, durableObjectNamespace = ${target})`;
+    }),
+  ];
+  const namespaces = worker.classes.map((name) => {
+    const key = text(`${worker.name}-${name}`);
+    return `(className = ${text(name)}, uniqueKey = ${key}, enableSql = true)`;
+  });
+  const parts = [
+    `modules = [(name = "index.js", esModule = embed ${text(worker.module)})]`,
+    `compatibilityDate = ${text(worker.compatibilityDate)}`,
+    `compatibilityFlags = [${worker.compatibilityFlags.map(text).join(", ")}]`,
+    `bindings = ${list(bindings, "    ")}`,
+    ...(namespaces.length === 0
+      ? []
+      : [
+          `durableObjectNamespaces = ${list(namespaces, "    ")}`,
+          `durableObjectStorage = (localDisk = ${text(objectsDisk)})`,
+        ]),
+  ];
+  return `(\n    ${parts.join(",\n    ")})`;
+}
+
+function list(items: readonly string[], indent: string): string {
+  return `[${items.map((item) => `\n${indent}  ${item},`).join("")}\n${indent}]`;
+}
+
+/** A text literal: UTF-8 as it is, and escapes as in C. */
+function text(value: string): string {
+  const escaped = value
+    .replaceAll(/["\\]/g, (character) => `\\${character}`)
+    .replaceAll("\n", "\\n")
+    .replaceAll("\r", "\\r");
+  return `"${escaped}"`;
+}

@@ -1,0 +1,65 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { hashEmail, maskEmail } from "./email.ts";
+
+describe("maskEmail", () => {
+  test.each([
+    ["nora@example.com", "n***@example.com"],
+    ["n@example.com", "n***@example.com"],
+    ["nora+audit@mail.example.com", "n***@mail.example.com"],
+    ['"nora@home"@example.com', '"***@example.com'],
+    ["😀nora@example.com", "😀***@example.com"],
+    ["nora", "n***"],
+    ["@example.com", "@***"],
+    ["@", "@***"],
+    ["", "***"],
+  ])("makes of %j %j", (email, masked) => {
+    expect(maskEmail(email)).toBe(masked);
+  });
+
+  test("shows of what stands before the domain no more than its first character", () => {
+    const local = fc.string({ unit: "grapheme-ascii", minLength: 4 });
+    fc.assert(
+      fc.property(local, (name) => {
+        expect(maskEmail(`${name}@example.com`)).toBe(`${name[0]}***@example.com`);
+      }),
+    );
+  });
+});
+
+describe("hashEmail", () => {
+  const secret = "a secret of at least 32 characters";
+
+  test("is the same for every letter case, and for white space around", async () => {
+    const hash = await hashEmail("nora@example.com", "acme", secret);
+    expect(await hashEmail(" Nora@EXAMPLE.com\n", "acme", secret)).toBe(hash);
+  });
+
+  test("is HMAC-SHA-256 in base64url by a key that HKDF derives for the tenant", async () => {
+    const hash = await hashEmail("nora@example.com", "acme", secret);
+    // By Python: HKDF-SHA-256 (no salt, info "email:acme", 32 bytes), then HMAC-SHA-256.
+    expect(hash).toBe("mv7GPoZwe3qv5_r7ihZZEy8YjS9yLNtVg5j7lHYDrfs");
+  });
+
+  test("differs by address, tenant and secret", async () => {
+    const hashes = await Promise.all([
+      hashEmail("nora@example.com", "acme", secret),
+      hashEmail("norb@example.com", "acme", secret),
+      hashEmail("nora@example.com", "globex", secret),
+      hashEmail("nora@example.com", "acme", `${secret}!`),
+    ]);
+    expect(new Set(hashes).size).toBe(4);
+  });
+
+  test("takes an address as filters do: cleaned, and cut at 2,048 characters", async () => {
+    const long = `n\0\uD800${"x".repeat(5000)}@example.com`;
+    const asFiltered = `n\uFFFD\uFFFD${"x".repeat(2045)}`;
+    expect(await hashEmail(long, "acme", secret)).toBe(await hashEmail(asFiltered, "acme", secret));
+  });
+
+  test("stays right for more tenants than keys are kept for", async () => {
+    const first = await hashEmail("nora@example.com", "tenant-0", secret);
+    for (let n = 1; n <= 1001; n++) await hashEmail("nora@example.com", `tenant-${n}`, secret);
+    expect(await hashEmail("nora@example.com", "tenant-0", secret)).toBe(first);
+  });
+});

@@ -1,0 +1,72 @@
+import { EventEmitter } from "node:events";
+import type { ClientRequest, IncomingMessage } from "node:http";
+import { Connection, errors } from "@opensearch-project/opensearch";
+
+type Params = Parameters<Connection["request"]>[0];
+type Callback = Parameters<Connection["request"]>[1];
+type Answer = { response: IncomingMessage; text: string };
+
+/**
+ * The client's connection by fetch. Its own goes through node:http, whose emulation in workerd takes
+ * more CPU than everything else in a search (`npm run bench`). This one holds no socket, so that the
+ * client may serve many requests.
+ */
+export class FetchConnection extends Connection {
+  override request(params: Params, callback: Callback): ClientRequest {
+    const abort = new AbortController();
+    void this.deliver(params, callback, abort.signal);
+    // Of the request the client uses no more than this.
+    return { abort: () => abort.abort() } as ClientRequest;
+  }
+
+  private async deliver(params: Params, callback: Callback, aborted: AbortSignal): Promise<void> {
+    let answer: Answer;
+    try {
+      answer = await this.send(params, aborted);
+    } catch (error) {
+      callback(asClientError(error), null);
+      return;
+    }
+    callback(null, answer.response);
+    // The callback has begun to listen.
+    answer.response.emit("data", answer.text);
+    answer.response.emit("end");
+  }
+
+  private async send(params: Params, aborted: AbortSignal): Promise<Answer> {
+    const { path, headers = {} } = this.buildRequestObject(params);
+    const signals = [aborted, ...(params.timeout ? [AbortSignal.timeout(params.timeout)] : [])];
+    const sent = Object.entries(headers).map(([name, value]): [string, string] => [
+      name,
+      String(value),
+    ]);
+    const response = await fetch(new URL(path ?? "/", this.url), {
+      method: params.method ?? "GET",
+      headers: sent,
+      body: typeof params.body === "string" && params.body !== "" ? params.body : null,
+      signal: AbortSignal.any(signals),
+    });
+    return { response: messageOf(response), text: await response.text() };
+  }
+}
+
+function asClientError(error: unknown): Error {
+  const name = error instanceof Error ? error.name : "";
+  if (name === "AbortError") return new errors.RequestAbortedError("Request aborted");
+  if (name === "TimeoutError") return new errors.ConnectionError("Request timed out");
+  return new errors.ConnectionError(error instanceof Error ? error.message : String(error));
+}
+
+/** The head of an answer in the form in which the client reads one: an emitter of its text and its end. */
+function messageOf(response: Response): IncomingMessage {
+  const headers = Object.fromEntries(response.headers);
+  // fetch has undone it.
+  delete headers["content-encoding"];
+  const message = Object.assign(new EventEmitter(), {
+    statusCode: response.status,
+    headers,
+    setEncoding: () => {},
+    destroy: () => {},
+  });
+  return message as unknown as IncomingMessage;
+}

@@ -1,0 +1,116 @@
+import { describe, expect, test } from "vitest";
+import { indexDocument, type LogToIndex } from "./index-logs.ts";
+
+const log: LogToIndex = {
+  id: "0198c0de-0000-7000-8000-000000000000",
+  tenant_id: "acme",
+  created_at: "2026-01-31T09:30:00.000Z",
+  occurred_at: "2026-01-31T09:29:59.000Z",
+  action: "user.login",
+  severity: "INFO",
+  outcome: "success",
+  actor_type: "user",
+  actor_name: "Nora",
+  user_id: "u_7",
+  email: "n***@example.com",
+  email_hash: "hash",
+  session_id: "s_19",
+  request_id: "req_81",
+  ip_address: "203.0.113.7",
+  user_agent: "Mozilla/5.0",
+  resource_type: "session",
+  resource_id: "res_1",
+  resource_name: "Q3",
+  description: "Signed in",
+  event_id: "evt_5",
+  recorded_by: "alice",
+  metadata: '{"a":{"n":9007199254740993,"10":["x","y"]},"b":null,"f":1.10}',
+  before_state: '{"status":"draft"}',
+  after_state: '{"status":{"deep":["deleted"]}}',
+  targets: '[{"type":"folder","id":"f_1","name":"Inbox"},{"type":"label","id":"l_2"}]',
+  truncated_fields: null,
+  masked_fields: '["/email"]',
+  rev: 3,
+};
+type Document = Record<string, unknown> & {
+  text: string[];
+  metadata_pairs: string[];
+  target_ids: string[];
+};
+const documentOf = (changes: Partial<LogToIndex> = {}) =>
+  JSON.parse(indexDocument({ ...log, ...changes })) as Document;
+
+describe("a log's document", () => {
+  test("is one line, as _bulk needs it", () => {
+    expect(indexDocument({ ...log, description: "two\r\nlines\u2028three" })).not.toMatch(/[\r\n]/);
+  });
+
+  test("has the log's fields as they are, objects as text", () => {
+    const { rev: _, ...fields } = log;
+    expect(documentOf()).toMatchObject(fields);
+    expect(documentOf()).not.toHaveProperty("rev");
+  });
+
+  test("has a pair for each leaf of the metadata, to the digit", () => {
+    expect(documentOf().metadata_pairs).toEqual([
+      "a.n=9007199254740993",
+      "a.10=x",
+      "a.10=y",
+      "b=null",
+      "f=1.10",
+    ]);
+    expect(documentOf({ metadata: `{"a":"${"x".repeat(2000)}"}` }).metadata_pairs).toEqual([
+      expect.stringMatching(/^sha256:/),
+    ]);
+  });
+
+  test("has every text field and every value of the objects to be searched", () => {
+    const fields = [
+      "user.login",
+      "Nora",
+      "u_7",
+      "n***@example.com",
+      "s_19",
+      "req_81",
+      "203.0.113.7",
+      "Mozilla/5.0",
+    ];
+    const more = ["session", "res_1", "Q3", "Signed in", "evt_5"];
+    const values = [
+      "9007199254740993",
+      "x",
+      "y",
+      "1.10",
+      "draft",
+      "deleted",
+      "folder",
+      "f_1",
+      "Inbox",
+      "l_2",
+    ];
+    const { text } = documentOf();
+    expect(text.toSorted()).toEqual([...fields, ...more, ...values, "null", "label"].toSorted());
+  });
+
+  test("never has the address's hash among what is searched", () => {
+    expect(documentOf().text).not.toContain("hash");
+  });
+
+  test("has the ids of all targets", () => {
+    expect(documentOf().target_ids).toEqual(["f_1", "l_2"]);
+    expect(documentOf({ targets: null }).target_ids).toEqual([]);
+  });
+
+  test("of objects that are null has no leaves", () => {
+    const document = documentOf({
+      metadata: null,
+      before_state: null,
+      after_state: null,
+      targets: "[]",
+      user_id: null,
+    });
+    expect(document.metadata_pairs).toEqual([]);
+    expect(document.text).toHaveLength(12);
+    expect(document).toMatchObject({ metadata: null, user_id: null });
+  });
+});
