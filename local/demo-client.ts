@@ -8,7 +8,7 @@ export type Sent = {
   method?: "GET" | "POST";
   query?: readonly (readonly [name: string, value: string])[];
   body?: unknown;
-  /** Makes a POST safe to repeat: the service answers a repeated key with the first answer. */
+  /** Sent as Idempotency-Key. */
   idempotencyKey?: string;
 };
 
@@ -29,7 +29,7 @@ const problem = z.object({
   errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
 });
 
-/** A client of the API under `url`. Network errors, 429 and 5xx are repeated with the same key, as the API's documentation asks; any other 4xx is not. */
+/** A client of the API under `url`. Network errors, 429 and 5xx are repeated with the same key, any other 4xx is not. Should a log be stored twice by that, the counts say so. */
 export function createClient(url: string, token: string): Client {
   return {
     async request(path, schema, sent = {}) {
