@@ -4,6 +4,7 @@ import { STATE_DIR } from "./dev-state.ts";
 import { compareCounts } from "./demo-compare.ts";
 import { duration } from "./demo-run.ts";
 import type { DemoRun, Step } from "./demo-run.ts";
+import { exportLogs } from "./demo-export.ts";
 import { runSearches, waitUntilSearchable } from "./demo-search.ts";
 import { sendLogs } from "./demo-send.ts";
 import { findStack } from "./demo-stack.ts";
@@ -15,6 +16,7 @@ const steps: readonly Step[] = [
   { name: "Wait, since the last POST was answered", run: waitUntilSearchable },
   { name: "Search", run: runSearches },
   { name: "Compare", run: compareCounts },
+  { name: "Export", run: exportLogs },
 ];
 
 async function demo(args: string[], stateDir: string): Promise<DemoRun> {

@@ -7,6 +7,11 @@ const routes: [string, string, unknown?][] = [
   ["GET", "/api/v1/logs"],
   ["GET", "/api/v1/logs/stats"],
   ["GET", `/api/v1/logs/${crypto.randomUUID()}`],
+  ["POST", "/api/v1/logs/export"],
+  ["GET", "/api/v1/logs/export"],
+  ["GET", `/api/v1/logs/export/${crypto.randomUUID()}`],
+  ["DELETE", `/api/v1/logs/export/${crypto.randomUUID()}`],
+  ["POST", `/api/v1/logs/export/${crypto.randomUUID()}/retry`],
 ];
 
 /** Who may do what, and the walls between tenants. */
@@ -49,12 +54,12 @@ export function isolationJourneys(target: Target): void {
   });
 
   test.each([
-    ["admin", 201, 201, 200, 200, 404],
-    ["writer", 201, 201, 403, 403, 403],
-    ["auditor", 403, 403, 200, 200, 404],
+    ["admin", 201, 201, 200, 200, 404, 202, 200, 404, 404, 404],
+    ["writer", 201, 201, 403, 403, 403, 403, 403, 403, 403, 403],
+    ["auditor", 403, 403, 200, 200, 404, 202, 200, 404, 404, 404],
     // Not in its own name: refused.
-    ["user", 403, 403, 200, 403, 404],
-  ])("the role %s is answered with %j, %j, %j, %j, %j", async (role, ...statuses) => {
+    ["user", 403, 403, 200, 403, 404, 403, 403, 403, 403, 403],
+  ])("the role %s is answered with %j, %j, %j, %j, %j, %j, %j, %j, %j, %j", async (role, ...statuses) => {
     const caller = callerOf(target, { tenant_id: newTenant(), role, sub: "alice" });
     const answers = await Promise.all(
       routes.map(([method, path, body]) => caller.call(method, path, body)),

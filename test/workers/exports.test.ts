@@ -1,44 +1,12 @@
+import { createScheduledController, env } from "cloudflare:test";
+import { sql } from "drizzle-orm";
 import { describe, expect, test, vi } from "vitest";
-import { z } from "zod";
-import { exportManifest } from "../../events/export-manifest.ts";
-import { callerOf, type Client, newTenant } from "../journeys/api.ts";
-import { workers } from "./tools.ts";
-
-const answer = z.object({
-  data: z.looseObject({
-    id: z.string(),
-    status: z.string(),
-    file_url: z.string().nullable(),
-    manifest_url: z.string().nullable(),
-    rows_exported: z.number(),
-  }),
-});
-
-async function start(caller: Client, body?: unknown) {
-  const started = await caller.call("POST", "/api/v1/logs/export", body);
-  expect(started.status, started.text).toBe(202);
-  return answer.parse(started.body).data;
-}
-
-async function finished(caller: Client, id: string) {
-  return vi.waitFor(
-    async () => {
-      const found = answer.parse((await caller.get(`/api/v1/logs/export/${id}`)).body).data;
-      expect(["DONE", "FAILED", "CANCELLED"], JSON.stringify(found)).toContain(found.status);
-      return found;
-    },
-    { timeout: 20_000, interval: 100 },
-  );
-}
-
-async function exported(caller: Client, body?: unknown) {
-  const { id } = await start(caller, body);
-  const done = await finished(caller, id);
-  expect(done, JSON.stringify(done)).toMatchObject({ status: "DONE", progress: 1 });
-  const file = await fetch(done.file_url ?? "");
-  const manifest = exportManifest.parse(await (await fetch(done.manifest_url ?? "")).json());
-  return { done, file, text: await file.text(), manifest };
-}
+import maintenance from "../../consumers/maintenance/index.ts";
+import { callerOf, entry, expectProblem, newTenant } from "../journeys/api.ts";
+import { exported, exportAnswer, finished, start } from "./export-calls.ts";
+import { rowsOf } from "./database.ts";
+import { newQueue } from "./queues.ts";
+import { workers, workersWith } from "./tools.ts";
 
 describe("an export", () => {
   test("of no logs is a header", async () => {
@@ -58,4 +26,183 @@ describe("an export", () => {
     expect(manifest.rows).toBe(100);
     expect(done.rows_exported).toBe(100);
   });
+
+  test("has the filters of the list, and the fields that were asked for", async () => {
+    const caller = callerOf(workers, { tenant_id: newTenant() });
+    await caller.createAll([
+      { resource_id: "0", user_id: "u_1", email: "nora@example.com", metadata: { plan: "pro" } },
+      { resource_id: "1", user_id: "u_2", action: "document.deleted", ip_address: "203.0.113.7" },
+      { resource_id: "2", user_id: "u_2", severity: "ERROR", description: "too many attempts" },
+    ]);
+    await caller.settled();
+    const found = async (filters: object) => {
+      const { text } = await exported(caller, { columns: ["resource_id"], filters });
+      return text.split("\r\n").slice(1, -1).join("");
+    };
+    expect(await found({ user_id: "u_2" })).toBe("12");
+    expect(await found({ user_id: ["u_1", "u_2"], severity: "error" })).toBe("2");
+    expect(await found({ action: "document.d*" })).toBe("1");
+    expect(await found({ email: "Nora@example.com" })).toBe("0");
+    expect(await found({ ip_address: "203.0.113.0/24" })).toBe("1");
+    expect(await found({ "metadata.plan": "pro" })).toBe("0");
+    expect(await found({ from: "2020-01-01T00:00:00Z", to: "2021-01-01T00:00:00Z" })).toBe("");
+    expect(await found({ search: '"many attempts"' })).toBe("2");
+  });
+
+  test("as JSON Lines has the logs as the API gives them", async () => {
+    const caller = callerOf(workers, { tenant_id: newTenant() });
+    const body = JSON.stringify({ logs: [entry({ metadata: { n: "@n", "10": 1 } }), entry()] });
+    await caller.post("/api/v1/logs/bulk", body.replace('"@n"', "9007199254740993"));
+    const { text, manifest, file } = await exported(caller, { format: "jsonl" });
+    const lines = text.split("\n");
+    expect(lines).toHaveLength(3);
+    expect(lines[0]).toContain('"n":9007199254740993');
+    const one = await caller.get(`/api/v1/logs/${JSON.parse(lines[0] ?? "").id}`);
+    expect(`{"data":${lines[0]}}`).toBe(one.text);
+    expect(manifest.rows).toBe(2);
+    expect(file.headers.get("Content-Type")).toContain("application/x-ndjson");
+  });
+
+  test("as gzip is the same text", async () => {
+    const caller = callerOf(workers, { tenant_id: newTenant() });
+    await caller.createAll(Array.from({ length: 20 }, (_, n) => ({ description: `${n}` })));
+    const plain = await exported(caller, { columns: ["id", "description"] });
+    const { done, manifest } = await exported(caller, {
+      columns: ["id", "description"],
+      compression: "gzip",
+    });
+    const { body } = await fetch(String(done.file_url));
+    const text = await new Response(body?.pipeThrough(new DecompressionStream("gzip"))).text();
+    expect(text).toBe(plain.text);
+    expect(manifest).toMatchObject({ compression: "gzip", rows: 20 });
+  });
+
+  test("makes hostile values harmless, and keeps them in one cell", async () => {
+    const caller = callerOf(workers, { tenant_id: newTenant() });
+    await caller.create({
+      description: '=cmd|"/c calc"!A1',
+      user_id: "a\r\nb,c",
+      resource_name: "\u0000",
+    });
+    const { text } = await exported(caller, {
+      columns: ["description", "user_id", "resource_name"],
+    });
+    expect(text).toBe(
+      'description,user_id,resource_name\r\n"\'=cmd|""/c calc""!A1","a\r\nb,c",\ufffd\r\n',
+    );
+  });
+
+  test("never has a log of another tenant, nor one that was stored after it was asked for", async () => {
+    const mine = callerOf(workers, { tenant_id: newTenant() });
+    await callerOf(workers, { tenant_id: newTenant() }).create();
+    const id = await mine.create();
+    const { id: pipeline } = await start(mine, { columns: ["id"] });
+    await mine.create();
+    const done = await finished(mine, pipeline);
+    expect(await (await fetch(String(done.file_url))).text()).toBe(`id\r\n${id}\r\n`);
+  });
+
+  test("is told to its tenant only", async () => {
+    const mine = callerOf(workers, { tenant_id: newTenant() });
+    const other = callerOf(workers, { tenant_id: newTenant() });
+    const { id } = await start(mine);
+    const path = `/api/v1/logs/export/${id}`;
+    expectProblem(await other.get(path), 404, "not_found");
+    expectProblem(await other.call("DELETE", path), 404, "not_found");
+    expectProblem(await other.call("POST", `${path}/retry`), 404, "not_found");
+    expect((await other.get("/api/v1/logs/export")).body).toMatchObject({ items: [] });
+    await finished(mine, id);
+  });
+
+  test("is listed with the others, newest first, page by page", async () => {
+    const caller = callerOf(workers, { tenant_id: newTenant() });
+    const ids: string[] = [];
+    for (let n = 0; n < 3; n++) ids.unshift((await start(caller)).id);
+    const seen: unknown[] = [];
+    let cursor: unknown = "";
+    while (typeof cursor === "string") {
+      const more = cursor === "" ? "" : `&cursor=${cursor}`;
+      const { body } = await caller.get(`/api/v1/logs/export?page_size=2${more}`);
+      const page = body as { items: { id: string }[]; next_cursor: string | null };
+      seen.push(...page.items.map((item) => item.id));
+      cursor = page.next_cursor;
+    }
+    expect(seen).toEqual(ids);
+    expectProblem(await caller.get("/api/v1/logs/export?cursor=x"), 422, "validation_failed");
+  });
 });
+
+describe("a request for an export", () => {
+  const caller = callerOf(workers, { tenant_id: newTenant() });
+
+  test.each([
+    [{ columns: ["id", "colour"] }, "/columns/1"],
+    [{ columns: [] }, "/columns"],
+    [{ filters: { serverity: "INFO" } }, "/filters/serverity"],
+    [{ filters: { from: "yesterday" } }, "/filters/from"],
+    [{ filters: { page: "1" } }, "/filters/page"],
+    [{ format: "xml" }, "/format"],
+    [{ compression: "zip" }, "/compression"],
+    [{ tenant_id: "other" }, "/tenant_id"],
+  ])("of %j is refused", async (body, path) => {
+    const answer = await caller.post("/api/v1/logs/export", body);
+    expect(expectProblem(answer, 422, "validation_failed")).toEqual([path]);
+  });
+
+  test("that is repeated with its key starts no second export, however many come at once", async () => {
+    const tenant = callerOf(workers, { tenant_id: newTenant() });
+    const headers = { "Idempotency-Key": "once" };
+    const ask = (body: object) => tenant.call("POST", "/api/v1/logs/export", body, headers);
+    const answers = await Promise.all(Array.from({ length: 8 }, () => ask({ columns: ["id"] })));
+    const ids = new Set(answers.map((one) => exportAnswer.parse(one.body).data.id));
+    expect(answers.map((one) => one.status)).toEqual(answers.map(() => 202));
+    expect(ids.size).toBe(1);
+    const replays = answers.filter((one) => one.headers.get("Idempotency-Replayed") === "true");
+    expect(replays).toHaveLength(7);
+    expectProblem(await ask({ columns: ["action"] }), 422, "idempotency_key_reused");
+    const { body } = await tenant.get("/api/v1/logs/export");
+    expect((body as { items: unknown[] }).items).toHaveLength(1);
+  });
+});
+
+describe("an export that has not begun", () => {
+  test("can be cancelled, and is then neither retried nor cancelled into another state", async () => {
+    const { url } = await newQueue();
+    const caller = callerOf(workersWith({ SQS_EXPORT_QUEUE_URL: url }), { tenant_id: newTenant() });
+    const { id } = await start(caller);
+    const path = `/api/v1/logs/export/${id}`;
+    expect((await caller.get(path)).body).toMatchObject({
+      data: { status: "PENDING", file_url: null },
+    });
+    expect((await caller.call("DELETE", path)).body).toMatchObject({
+      data: { status: "CANCELLED" },
+    });
+    expect((await caller.call("DELETE", path)).body).toMatchObject({
+      data: { status: "CANCELLED" },
+    });
+    expectProblem(await caller.call("POST", `${path}/retry`), 409, "conflict");
+  });
+
+  test("is found by the sweep where its message was never sent", async () => {
+    vi.spyOn(console, "warn").mockImplementation(() => {});
+    const lost = workersWith({ SQS_ENDPOINT: "http://127.0.0.1:9" });
+    const tenant = newTenant();
+    const { id } = await start(callerOf(lost, { tenant_id: tenant }));
+    vi.restoreAllMocks();
+    await makeDue(id);
+    await runMaintenance();
+    const caller = callerOf(workers, { tenant_id: tenant });
+    expect(await finished(caller, id)).toMatchObject({ status: "DONE" });
+    expectProblem(await caller.call("DELETE", `/api/v1/logs/export/${id}`), 409, "conflict");
+  });
+});
+
+async function makeDue(id: string): Promise<void> {
+  await rowsOf(
+    sql`update export_pipelines set due_at = now() - interval '1 hour' where id = ${id}`,
+  );
+}
+
+async function runMaintenance(): Promise<void> {
+  await maintenance.scheduled(createScheduledController(), env as never);
+}

@@ -12,6 +12,8 @@ const routes: [string, string, unknown?][] = [
   ["GET", "/api/v1/logs"],
   ["GET", "/api/v1/logs/stats"],
   ["GET", `/api/v1/logs/${crypto.randomUUID()}`],
+  ["POST", "/api/v1/logs/export"],
+  ["GET", "/api/v1/logs/export"],
 ];
 
 let lines: string[] = [];
