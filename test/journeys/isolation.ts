@@ -59,13 +59,16 @@ export function isolationJourneys(target: Target): void {
     ["auditor", 403, 403, 200, 200, 404, 202, 200, 404, 404, 404],
     // Not in its own name: refused.
     ["user", 403, 403, 200, 403, 404, 403, 403, 403, 403, 403],
-  ])("the role %s is answered with %j, %j, %j, %j, %j, %j, %j, %j, %j, %j", async (role, ...statuses) => {
-    const caller = callerOf(target, { tenant_id: newTenant(), role, sub: "alice" });
-    const answers = await Promise.all(
-      routes.map(([method, path, body]) => caller.call(method, path, body)),
-    );
-    expect(answers.map((answer) => answer.status)).toEqual(statuses);
-  });
+  ])(
+    "the role %s is answered with %j, %j, %j, %j, %j, %j, %j, %j, %j, %j",
+    async (role, ...statuses) => {
+      const caller = callerOf(target, { tenant_id: newTenant(), role, sub: "alice" });
+      const answers = await Promise.all(
+        routes.map(([method, path, body]) => caller.call(method, path, body)),
+      );
+      expect(answers.map((answer) => answer.status)).toEqual(statuses);
+    },
+  );
 
   test("a token without a role gets the default role, and one with several has all of them", async () => {
     const none = callerOf(target, { tenant_id: newTenant(), role: undefined });

@@ -40,7 +40,14 @@ test("an export waits for a log that was stored before it was asked for and comm
   const { row } = await startExport(
     db,
     { tenantId, userId: null },
-    { format: "csv", compression: "none", columns: ["id"], filters: everything, shownFilters: {}, requestedBy: "alice" },
+    {
+      format: "csv",
+      compression: "none",
+      columns: ["id"],
+      filters: everything,
+      shownFilters: {},
+      requestedBy: "alice",
+    },
     undefined,
     "mac",
   );
