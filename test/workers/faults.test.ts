@@ -109,6 +109,19 @@ describe("a database that loses its months", () => {
     expect(total).toBe(0);
   });
 
+  test("gives a search up that takes too long without its index, and says what to do", async () => {
+    await rowsOf(
+      sql`create or replace function try_inet(address text) returns inet language plpgsql as
+        'begin perform pg_sleep(20); return null; end'`,
+      url,
+    );
+    const slow = caller({ DATABASE_URL: url, OPENSEARCH_HOST: nowhere });
+    await slow.create({ ip_address: "203.0.113.7" });
+    const answer = await slow.get("/api/v1/logs?ip_address=203.0.113.7");
+    expectProblem(answer, 503, "search_unavailable");
+    expect(answer.text).toContain("Narrow it by from and to");
+  });
+
   test("answers an unforeseen error with no more than its request id", async () => {
     await rowsOf(sql`alter table audit_logs rename column session_id to gone`, url);
     const answer = await caller({ DATABASE_URL: url }).post(

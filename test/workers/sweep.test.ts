@@ -1,6 +1,7 @@
 import { createScheduledController, env } from "cloudflare:test";
 import { sql } from "drizzle-orm";
 import { describe, expect, test, vi } from "vitest";
+import exporter from "../../consumers/exporter/index.ts";
 import indexer from "../../consumers/indexer/index.ts";
 import maintenance from "../../consumers/maintenance/index.ts";
 import { sweepOutbox } from "../../consumers/maintenance/sweep-outbox.ts";
@@ -22,7 +23,10 @@ const dueIn = async (tenant: string) => {
   );
   return row;
 };
-const runCron = async (worker: typeof maintenance | typeof indexer, changes: object = {}) => {
+const runCron = async (
+  worker: typeof maintenance | typeof indexer | typeof exporter,
+  changes: object = {},
+) => {
   await worker.scheduled(createScheduledController(), { ...env, ...changes } as never);
 };
 
@@ -103,10 +107,12 @@ describe("the outbox sweep", () => {
     const log = vi.spyOn(console, "error").mockImplementation(() => {});
     await runCron(maintenance, { DATABASE_URL: "" });
     await runCron(indexer, { SQS_ENDPOINT: nowhere });
+    await runCron(exporter, { SQS_ENDPOINT: nowhere });
     expect(log.mock.calls.map(([line]) => JSON.parse(String(line)).event)).toEqual([
       "maintenance_failed",
       "maintenance_failed",
       "maintenance_failed",
+      "watchdog_failed",
       "watchdog_failed",
     ]);
     vi.restoreAllMocks();
@@ -123,6 +129,11 @@ describe("the watchdog", () => {
     await sqs.send(url, [{ body: "{}", groupId: "g" }]);
     await runCron(indexer, bindings);
     expect(wake).toHaveBeenCalledOnce();
+    await runCron(exporter, {
+      SQS_EXPORT_QUEUE_URL: url,
+      EXPORT_POLLER: { getByName: () => ({ wake }) },
+    });
+    expect(wake).toHaveBeenCalledTimes(2);
     expect(sqsConfig.logQueueUrl).not.toBe(url);
   });
 });
