@@ -21,7 +21,12 @@ export function connectDatabase(config: DatabaseConfig): Database {
 }
 
 /** The roles of migrations/: what a transaction may touch is decided by the role that it takes first. */
-type Role = "audit_api" | "audit_exporter" | "audit_indexer" | "audit_maintenance";
+type Role =
+  | "audit_api"
+  | "audit_exporter"
+  | "audit_indexer"
+  | "audit_maintenance"
+  | "audit_operator";
 
 type Statements = readonly [BatchItem<"pg">, ...BatchItem<"pg">[]];
 
@@ -55,10 +60,10 @@ export async function asExporter<T extends Statements>(
   );
 }
 
-/** Like inTenant, for the Workers behind the queue, whose roles see every tenant. */
+/** Like inTenant, for work that belongs to no tenant: most of these roles see every tenant's rows. */
 export async function asRole<T extends Statements>(
   db: Database,
-  role: "audit_indexer" | "audit_maintenance",
+  role: Role,
   statements: T,
 ): Promise<BatchResponse<T>> {
   return runBatch(db, settings(role, statementTimeoutMs), statements);

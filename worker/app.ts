@@ -15,7 +15,9 @@ import { requestLog } from "./middleware/request-log.ts";
 import { unknownRoute } from "./middleware/unknown-route.ts";
 import { docs } from "./operations/docs.ts";
 import { health, healthRoute } from "./operations/health.ts";
+import { listDeadLetters, listDeadLettersRoute } from "./operations/list-dead-letters.ts";
 import { openApiDocument } from "./operations/openapi.ts";
+import { redriveDeadLetters, redriveDeadLettersRoute } from "./operations/redrive-dead-letters.ts";
 
 const newRouter = () => new OpenAPIHono<AppEnv>({ strict: false, defaultHook: refuseInvalid });
 
@@ -32,6 +34,8 @@ api.openapi(getExportRoute, getExport);
 api.openapi(cancelExportRoute, cancelExport);
 api.openapi(retryExportRoute, retryExport);
 api.openapi(getLogRoute, getLog);
+api.openapi(listDeadLettersRoute, listDeadLetters);
+api.openapi(redriveDeadLettersRoute, redriveDeadLetters);
 api.get("/openapi.json", openApiDocument(api));
 api.get("/docs", docs);
 api.get("/docs/:file", docs);

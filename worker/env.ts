@@ -19,7 +19,7 @@ export type AppEnv = {
     logger: Logger;
     /** What the request's one log event says besides: filled as the request goes. */
     event: LogFields;
-    /** Set behind `requireRole`. */
+    /** Set behind `requireRole` with roles within a tenant. */
     caller: Caller;
   };
 };

@@ -21,6 +21,7 @@ type Env = { EXPORT_POLLER: DurableObjectNamespace<ExportPoller> };
 
 /** Polls SQS_EXPORT_QUEUE_URL and writes the exports that its messages name to S3. */
 export class ExportPoller extends QueuePoller {
+  protected override readonly queueName = "export";
   private readonly running = new Set<Promise<void>>();
   private requests = 0;
 

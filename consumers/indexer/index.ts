@@ -19,6 +19,7 @@ type Env = { LOG_POLLER: DurableObjectNamespace<LogPoller> };
 
 /** Polls SQS_LOG_QUEUE_URL and indexes what its messages name. */
 export class LogPoller extends QueuePoller {
+  protected override readonly queueName = "log";
   private readonly refresher = new Refresher(
     (months) => refreshMonths(this.connectSearch(), months),
     refreshEveryMs,

@@ -35,6 +35,14 @@ describe("while the database does not answer", () => {
     expect(answer.text).not.toContain("127.0.0.1");
   });
 
+  test.each([
+    ["GET", "/api/v1/operations/dead-letters"],
+    ["POST", "/api/v1/operations/dead-letters/redrive"],
+  ])("a platform admin's %s %s is 503 too", async (method, path) => {
+    const admin = caller({ NEON_FETCH_ENDPOINT: nowhere }, { role: "platform_admin" });
+    expectProblem(await admin.call(method, path), 503, "database_unavailable");
+  });
+
   test("health is down", async () => {
     const answer = await caller({ NEON_FETCH_ENDPOINT: nowhere }).get("/health");
     expect(answer.status).toBe(503);
@@ -259,6 +267,8 @@ test("the OpenAPI document names every route", async () => {
     "/logs/export/{pipeline_id}/retry",
     "/logs/stats",
     "/logs/{log_id}",
+    "/operations/dead-letters",
+    "/operations/dead-letters/redrive",
   ]);
 });
 
