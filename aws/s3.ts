@@ -1,5 +1,7 @@
 import { AwsClient } from "aws4fetch";
 import type { S3Config } from "../platform/config.ts";
+import { timedHop } from "../platform/hop-times.ts";
+import { type S3Call, s3Call } from "./s3-call.ts";
 
 /** S3 refused a call (`status` and its `code`, such as `NoSuchBucket`), or did not answer (status undefined). */
 export class S3Error extends Error {
@@ -50,8 +52,13 @@ const firstBackoffMs = 200;
  * keys of S3 (SSE-S3): with KMS an ETag would not be the MD5 that a lost Complete is recognised by.
  *
  * @param retryMs backoff before the second try of a passing error, with full jitter; doubled for each after it
+ * @param onCall told of every try
  */
-export function connectS3(config: S3Config, retryMs = firstBackoffMs) {
+export function connectS3(
+  config: S3Config,
+  retryMs = firstBackoffMs,
+  onCall: (call: S3Call) => void = () => {},
+) {
   const aws = new AwsClient({
     accessKeyId: config.accessKeyId,
     secretAccessKey: config.secretAccessKey,
@@ -61,6 +68,23 @@ export function connectS3(config: S3Config, retryMs = firstBackoffMs) {
   });
 
   async function once(
+    action: string,
+    url: string,
+    init: RequestInit,
+    timeoutMs: number,
+  ): Promise<{ headers: Headers; text: string }> {
+    const about = { action, url, bucketUrl: bucketUrl(config), body: init.body, began: Date.now() };
+    try {
+      const answer = await timedHop("s3", () => send(action, url, init, timeoutMs));
+      onCall(s3Call(about, 200));
+      return answer;
+    } catch (error) {
+      if (error instanceof S3Error) onCall(s3Call(about, error.status, error.code));
+      throw error;
+    }
+  }
+
+  async function send(
     action: string,
     url: string,
     init: RequestInit,

@@ -210,6 +210,16 @@ export function connectSqs(config: SqsConfig, timeoutMs = 5_000) {
     /** The queue's dead-letter queue, or undefined where its redrive policy names none. */
     deadLetterQueue: async (queueUrl: string) => (await redrivePolicy(queueUrl))?.deadLetterQueue,
 
+    /** Messages in the queue's dead-letter queue, those that someone looks at included; 0 where it has none. */
+    async deadLetters(queueUrl: string): Promise<number> {
+      const policy = await redrivePolicy(queueUrl);
+      if (!policy) return 0;
+      const attributes = await attributesOf(policy.deadLetterQueue);
+      return ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        .map((name) => Number(attributes[name] ?? 0))
+        .reduce((sum, n) => sum + n);
+    },
+
     /** Where messages go that were received too often, and how often that is. */
     redrivePolicy,
   };

@@ -5,6 +5,7 @@ import { drizzle, type NeonHttpDatabase } from "drizzle-orm/neon-http";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import type { DatabaseConfig } from "../platform/config.ts";
 import { ApiError } from "../platform/errors.ts";
+import { timedHop } from "../platform/hop-times.ts";
 
 export type Database = NeonHttpDatabase;
 
@@ -15,7 +16,7 @@ const requestTimeoutMs = 10_000;
 /** A client for one request: nothing is kept open, and every round trip has a timeout. */
 export function connectDatabase(config: DatabaseConfig): Database {
   neonConfig.fetchFunction = (url: string, init: RequestInit) =>
-    fetch(url, { ...init, signal: AbortSignal.timeout(requestTimeoutMs) });
+    timedHop("db", () => fetch(url, { ...init, signal: AbortSignal.timeout(requestTimeoutMs) }));
   if (config.fetchEndpoint !== undefined) neonConfig.fetchEndpoint = config.fetchEndpoint;
   return drizzle({ client: neon(config.url) });
 }

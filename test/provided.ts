@@ -5,8 +5,12 @@ declare module "vitest" {
   export interface ProvidedContext {
     /** The variables of the Workers, pointing at the real parts that this run started. */
     workerEnv: Record<string, string>;
-    /** A migrated database that nothing else uses. */
+    /** A migrated database for tests that break it. */
     spareDatabaseUrl: string;
+    /** A migrated database in which nothing happens but what its one test does. */
+    quietDatabaseUrl: string;
+    /** Where Prometheus' linter of metrics is, or why there is none. */
+    promlint: { url: string } | { missing: string };
     /** Takes connections and never answers. */
     hangingUrl: string;
     /** Why there is no OpenSearch, where there is none. */

@@ -16,6 +16,7 @@ import { unknownRoute } from "./middleware/unknown-route.ts";
 import { docs } from "./operations/docs.ts";
 import { health, healthRoute } from "./operations/health.ts";
 import { listDeadLetters, listDeadLettersRoute } from "./operations/list-dead-letters.ts";
+import { metrics } from "./operations/metrics.ts";
 import { openApiDocument } from "./operations/openapi.ts";
 import { redriveDeadLetters, redriveDeadLettersRoute } from "./operations/redrive-dead-letters.ts";
 
@@ -44,6 +45,7 @@ export const app = newRouter();
 app.use(requestLog);
 app.route("/api/v1", api);
 app.openapi(healthRoute, health);
+app.get("/metrics", metrics);
 app.get("/docs", (c) => c.redirect("/api/v1/docs"));
 app.notFound(unknownRoute(app));
 app.onError(problemResponse);

@@ -5,6 +5,7 @@ import { connectDatabase } from "../../db/client.ts";
 import { cancelExport as markCancelled, type ExportRow } from "../../db/exports.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
+import { s3Log } from "../../platform/s3-log.ts";
 import { readScope } from "../auth/caller.ts";
 import { auditors, requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
@@ -48,7 +49,10 @@ async function abortUpload(
   const { s3 } = c.var.config.sections;
   if (!s3 || objectKey === null || uploadId === null) return;
   try {
-    await connectS3(s3).abortUpload(objectKey, uploadId);
+    const { caller, config, requestId } = c.var;
+    const about = { request_id: requestId, tenant_id: caller.tenantId, export_id: id };
+    const log = s3Log(config.logLevel, about);
+    await connectS3(s3, undefined, log).abortUpload(objectKey, uploadId);
   } catch (error) {
     c.var.logger.warning("abort_failed", { export_id: id, reason: reasonOf(error) });
   }
