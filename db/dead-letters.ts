@@ -209,8 +209,8 @@ export async function reviveLetters(db: Database, ids: readonly string[]): Promi
         where (index_failures.tenant_id, index_failures.log_id) = (wanted.tenant_id, wanted.log_id)
         returning index_failures.tenant_id, index_failures.log_id
       )
-      insert into pending_index (tenant_id, log_id, is_first)
-      select tenant_id, log_id, false from gone
+      insert into pending_index (tenant_id, log_id)
+      select tenant_id, log_id from gone
       on conflict (tenant_id, log_id) do nothing`),
     db.execute(sql`
       update export_pipelines

@@ -90,8 +90,8 @@ export const pendingIndex = pgTable(
     rev: integer("rev").notNull().default(1),
     attempts: integer("attempts").notNull().default(0),
     dueAt: timestamp("due_at", { withTimezone: true, mode: "date" }).notNull(),
-    /** False where the log has left the outbox before, and is in it again. */
-    isFirst: boolean("is_first").notNull().default(true),
+    /** Whether the log has not left the outbox before. */
+    isFirst: boolean("is_first").notNull().default(false),
   },
   (table) => [primaryKey({ columns: [table.tenantId, table.logId] })],
 );

@@ -45,8 +45,9 @@ create table service_counters (
   primary key (name, part)
 );
 --> statement-breakpoint
--- False where a log is in the outbox again: it was counted as stored when it left it the first time.
-alter table pending_index add column is_first boolean not null default true;
+-- True from the write that stored the log: then it is counted as stored when it leaves the outbox. What
+-- puts a log back need not know of it.
+alter table pending_index add column is_first boolean not null default false;
 --> statement-breakpoint
 create index export_pipelines_status on export_pipelines (status);
 --> statement-breakpoint

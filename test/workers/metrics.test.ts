@@ -245,7 +245,7 @@ describe.skipIf(searchMissing !== "")(`the figures (skipped: ${searchMissing})`,
     // As a redrive and a repair put them back.
     for (const id of [bad, good])
       await rowsOf(
-        sql`insert into pending_index (tenant_id, log_id, is_first) values (${tenant}, ${id}, false)`,
+        sql`insert into pending_index (tenant_id, log_id) values (${tenant}, ${id})`,
         databaseUrl,
       );
     await rowsOf(sql`delete from index_failures where tenant_id = ${tenant}`, databaseUrl);
