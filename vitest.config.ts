@@ -51,7 +51,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "node",
-          include: ["local/**/*.test.ts", "bench/**/*.test.ts", "test/node/**/*.test.ts"],
+          include: ["local/**/*.test.ts", "bench/**/*.test.ts", "test/{node,faults}/**/*.test.ts"],
         },
       },
     ],

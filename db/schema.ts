@@ -4,6 +4,7 @@ import {
   exportCompressions,
   exportFormats,
   exportStatuses,
+  exportTail,
   shownFilters,
   storedFilter,
 } from "../events/export.ts";
@@ -130,6 +131,8 @@ export const exportPipelines = pgTable(
     bytes: bigint("bytes", { mode: "number" }).notNull(),
     parts: integer("parts").notNull(),
     lastId: uuid("last_id"),
+    scannedTo: uuid("scanned_to"),
+    tail: parsedJson("tail", exportTail),
     attempt: integer("attempt").notNull(),
     objectKey: text("object_key"),
     uploadId: text("upload_id"),

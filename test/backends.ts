@@ -12,20 +12,23 @@ import { startNeonEndpoint } from "../local/neon-endpoint.ts";
 import { startOpenSearch } from "../local/opensearch.ts";
 import { startPostgres } from "../local/postgres.ts";
 import { startPromlint } from "./tools/promlint.ts";
+import { startStrictS3 } from "./tools/strict-s3.ts";
 
 const keys = { region: "ap-southeast-1", accessKeyId: "fake", secretAccessKey: "fake" };
 
 /** Starts Postgres, SQS, S3 and OpenSearch once for the whole run, empty, and stops them after it. */
 export default async function startBackends(project: TestProject): Promise<() => Promise<void>> {
   const dataDir = await mkdtemp(join(tmpdir(), "audit-log-test-"));
-  const [postgres, aws, openSearch] = await Promise.all([
+  const onProgress = (text: string) => console.log(text);
+  const [postgres, aws, openSearch, strictS3] = await Promise.all([
     startPostgres({ dataDir: join(dataDir, "postgres"), persistent: false, fast: true }),
     startAws(),
     startOpenSearch({
       dataDir: join(dataDir, "opensearch"),
       fast: true,
-      onProgress: (text) => console.log(text),
+      onProgress,
     }),
+    startStrictS3(join(dataDir, "strict-s3"), onProgress),
   ]);
   const [queues, neon] = await Promise.all([
     ensureQueues({ ...keys, endpoint: aws.url, queues: ["logs", "exports"] }),
@@ -48,6 +51,11 @@ export default async function startBackends(project: TestProject): Promise<() =>
   const search = "missing" in openSearch ? undefined : openSearch;
   if (!search && process.env["CI"])
     throw new Error("CI must test against OpenSearch, and it is not here.");
+  if ("missing" in strictS3 && process.env["CI"])
+    throw new Error(`CI must test against a strict S3. ${strictS3.missing}`);
+  const { stop: stopStrictS3, ...strictS3Keys } =
+    "missing" in strictS3 ? { ...strictS3, stop: undefined } : strictS3;
+  project.provide("strictS3", strictS3Keys);
   project.provide("searchMissing", "missing" in openSearch ? openSearch.missing : "");
   const address = hanging.address();
   project.provide(
@@ -73,7 +81,7 @@ export default async function startBackends(project: TestProject): Promise<() =>
     hanging.close();
     if ("stop" in promlint) promlint.stop();
     await neon.stop();
-    await Promise.all([postgres.stop(), aws.stop(), search?.stop()]);
+    await Promise.all([postgres.stop(), aws.stop(), search?.stop(), stopStrictS3?.()]);
     await rm(dataDir, { recursive: true, force: true });
   };
 }
