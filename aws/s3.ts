@@ -1,12 +1,15 @@
 import { AwsClient } from "aws4fetch";
 import type { S3Config } from "../platform/config.ts";
+import { timedHop } from "../platform/hop-times.ts";
 import { element, elements, errorStatus, escapeXml, nameOf, S3Error } from "./s3-answers.ts";
+import { type S3Call, s3Call } from "./s3-call.ts";
 
 /** One client for one request or slice of work. */
 export type S3 = ReturnType<typeof connectS3>;
 export type ObjectKind = { contentType: string; fileName: string };
 export type UploadedPart = { number: number; etag: string };
 export type ListedPart = UploadedPart & { bytes: number };
+type Answered = { headers: Headers; text: string; bytes: Uint8Array<ArrayBuffer> };
 
 const callTimeoutMs = 15_000;
 /** A part is up to 25 MiB. */
@@ -21,8 +24,13 @@ const firstBackoffMs = 200;
  * keys of S3 (SSE-S3): with KMS an ETag would not be the MD5 that a lost Complete is recognised by.
  *
  * @param retryMs backoff before the second try of a passing error, with full jitter; doubled for each after it
+ * @param onCall told of every try
  */
-export function connectS3(config: S3Config, retryMs = firstBackoffMs) {
+export function connectS3(
+  config: S3Config,
+  retryMs = firstBackoffMs,
+  onCall: (call: S3Call) => void = () => {},
+) {
   const aws = new AwsClient({
     accessKeyId: config.accessKeyId,
     secretAccessKey: config.secretAccessKey,
@@ -36,7 +44,24 @@ export function connectS3(config: S3Config, retryMs = firstBackoffMs) {
     url: string,
     init: RequestInit,
     timeoutMs: number,
-  ): Promise<{ headers: Headers; text: string; bytes: Uint8Array<ArrayBuffer> }> {
+  ): Promise<Answered> {
+    const about = { action, url, bucketUrl: bucketUrl(config), body: init.body, began: Date.now() };
+    try {
+      const answer = await timedHop("s3", () => send(action, url, init, timeoutMs));
+      onCall(s3Call(about, 200));
+      return answer;
+    } catch (error) {
+      if (error instanceof S3Error) onCall(s3Call(about, error.status, error.code));
+      throw error;
+    }
+  }
+
+  async function send(
+    action: string,
+    url: string,
+    init: RequestInit,
+    timeoutMs: number,
+  ): Promise<Answered> {
     let response: Response;
     let bytes: Uint8Array<ArrayBuffer>;
     try {

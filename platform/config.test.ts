@@ -15,7 +15,7 @@ const env = {
 };
 const parsed = (changes: Record<string, string | undefined> = {}) =>
   parseConfig({ ...env, ...changes });
-const sectionNames = ["database", "masking", "s3", "search", "sqs", "tenants", "tokens"];
+const sectionNames = ["database", "masking", "metrics", "s3", "search", "sqs", "tenants", "tokens"];
 
 describe("a configuration", () => {
   test("with all that has no default is whole", () => {
@@ -43,7 +43,7 @@ describe("a configuration", () => {
     const { problems, sections } = parseConfig({});
     expect(new Set(problems.map((problem) => problem.variable))).toEqual(new Set(Object.keys(env)));
     expect(problems.every((problem) => problem.message === "is not set")).toBe(true);
-    expect(Object.keys(sections)).toEqual(["tenants"]);
+    expect(Object.keys(sections)).toEqual(["tenants", "metrics"]);
   });
 
   test.each([
@@ -64,6 +64,7 @@ describe("a configuration", () => {
     ["EXPORT_S3_BUCKET", "x", ["s3"]],
     ["OPENSEARCH_HOST", "not a host", ["search"]],
     ["OPENSEARCH_PORT", "https", ["search"]],
+    ["METRICS_TOKEN", "short", ["metrics"]],
     ["LOG_LEVEL", "LOUD", []],
     ["DEBUG", "yes", []],
   ])("with %s=%j stops only what needs it", (variable, value, stopped) => {

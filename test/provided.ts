@@ -8,8 +8,12 @@ declare module "vitest" {
     workerEnv: Record<string, string>;
     /** An S3 that checks signatures and lists what is open, or why there is none. */
     strictS3: StrictS3 | { missing: string };
-    /** A migrated database that nothing else uses. */
+    /** A migrated database for tests that break it. */
     spareDatabaseUrl: string;
+    /** A migrated database in which nothing happens but what its one test does. */
+    quietDatabaseUrl: string;
+    /** Where Prometheus' linter of metrics is, or why there is none. */
+    promlint: { url: string } | { missing: string };
     /** Takes connections and never answers. */
     hangingUrl: string;
     /** Why there is no OpenSearch, where there is none. */

@@ -17,6 +17,7 @@ import type { ExportRow } from "../../db/exports.ts";
 import { exportKey } from "../../events/export-files.ts";
 import { type ExportMessage, exportMessageFor, parseExportMessage } from "../../events/messages.ts";
 import { reasonOf } from "../../platform/errors.ts";
+import { hopTimes } from "../../platform/hop-times.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { type Outcome, visibilitySeconds } from "../poll-queue.ts";
 import { failureOf, UploadGone } from "./export-errors.ts";
@@ -216,6 +217,7 @@ function logWork(work: Work, event: string, fields: Record<string, unknown>): vo
     export_id: work.content.export_id,
     message_id: work.message.messageId,
     receive_count: work.message.receiveCount,
+    ...hopTimes(),
     ...fields,
   });
 }

@@ -7,6 +7,7 @@ import { cancelExport as markCancelled, type ExportRow } from "../../db/exports.
 import { exportKey } from "../../events/export-files.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
+import { s3Log } from "../../platform/s3-log.ts";
 import { readScope } from "../auth/caller.ts";
 import { auditors, requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
@@ -49,7 +50,10 @@ async function removeFiles(c: Context<AppEnv>, row: ExportRow): Promise<void> {
   if (!s3 || row.startedAt === null) return;
   const key = row.objectKey ?? exportKey(row, row.attempt);
   try {
-    await removeExport(connectS3(s3), key, row.uploadId);
+    const { caller, config, requestId } = c.var;
+    const about = { request_id: requestId, tenant_id: caller.tenantId, export_id: row.id };
+    const client = connectS3(s3, undefined, s3Log(config.logLevel, about));
+    await removeExport(client, key, row.uploadId);
   } catch (error) {
     c.var.logger.warning("abort_failed", { export_id: row.id, reason: reasonOf(error) });
   }
