@@ -50,7 +50,8 @@ describe("a configuration", () => {
     ["DATABASE_URL", "mysql://u:p@host/db", ["database"]],
     ["DATABASE_URL", "postgres://host/db", ["database"]],
     ["DATABASE_URL", " ", ["database"]],
-    ["NEON_FETCH_ENDPOINT", "ftp://host", ["database"]],
+    ["NEON_FETCH_ENDPOINT", "ftp://host", ["database", "readDatabase"]],
+    ["DATABASE_READ_URL", "mysql://host/name", ["readDatabase"]],
     ["JWT_SECRET", "short", ["tokens"]],
     ["JWT_ALGORITHM", "none", ["tokens"]],
     ["JWT_ALGORITHM", "RS256", ["tokens"]],
@@ -128,6 +129,12 @@ describe("what a variable means", () => {
     expect(sections.tokens?.defaultRoles).toEqual(["writer", "auditor"]);
     expect(sections.masking?.extraKeys).toEqual(["national_id", "shoe size"]);
     expect(parsed({ DEFAULT_ROLE: "", MASK_KEYS: "" }).sections.tokens?.defaultRoles).toEqual([]);
+  });
+
+  test("a replica is read only where DATABASE_READ_URL names one", () => {
+    expect(parsed().sections.readDatabase).toEqual({ replica: undefined });
+    const url = "postgres://user:password@replica.example.com/audit";
+    expect(parsed({ DATABASE_READ_URL: url }).sections.readDatabase?.replica?.url).toBe(url);
   });
 
   test("SQS_ENDPOINT beats AWS_ENDPOINT_URL, which beats AWS itself", () => {

@@ -19,15 +19,26 @@ const list = (value: string | undefined) =>
     .map((item) => item.trim())
     .filter((item) => item !== "");
 
+const databaseUrl = z
+  .string()
+  .regex(/^postgres(ql)?:\/\/[^/]+@[^/]+\/.+/, "must be postgres://user:password@host/name");
+
 const databaseSection = z
   .object({
-    DATABASE_URL: required.regex(
-      /^postgres(ql)?:\/\/[^/]+@[^/]+\/.+/,
-      "must be postgres://user:password@host/name",
-    ),
+    DATABASE_URL: required.pipe(databaseUrl),
     NEON_FETCH_ENDPOINT: httpUrl,
   })
   .transform((env) => ({ url: env.DATABASE_URL, fetchEndpoint: env.NEON_FETCH_ENDPOINT }));
+
+/** A section of its own: a wrong replica stops nothing, reads stay with the primary. */
+const readDatabaseSection = z
+  .object({
+    DATABASE_READ_URL: optional.pipe(databaseUrl.optional()),
+    NEON_FETCH_ENDPOINT: httpUrl,
+  })
+  .transform(({ DATABASE_READ_URL: url, NEON_FETCH_ENDPOINT: fetchEndpoint }) => ({
+    replica: url === undefined ? undefined : { url, fetchEndpoint },
+  }));
 
 const tokenSection = z
   .object({
@@ -178,6 +189,7 @@ const logSection = z
 
 const sections = {
   database: databaseSection,
+  readDatabase: readDatabaseSection,
   tokens: tokenSection,
   tenants: tenantSection,
   masking: maskSection,
