@@ -1,18 +1,27 @@
 import { AwsClient } from "aws4fetch";
 import type { S3Config } from "../platform/config.ts";
+import { retryAfterMs, type RetryPolicy, withRetries } from "../platform/retry.ts";
 
 /** S3 refused a call (`status` and its `code`, such as `NoSuchBucket`), or did not answer (status undefined). */
 export class S3Error extends Error {
   readonly code: string;
   readonly status: number | undefined;
+  /** What S3 asked to be waited before another try. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(action: string, code: string, status?: number, cause?: unknown) {
+  constructor(
+    action: string,
+    code: string,
+    status?: number,
+    { cause, retryAfterMs }: { cause?: unknown; retryAfterMs?: number | undefined } = {},
+  ) {
     super(`${action} was answered with ${code}${status === undefined ? "" : ` (${status})`}`, {
       cause,
     });
     this.name = "S3Error";
     this.code = code;
     this.status = status;
+    this.retryAfterMs = retryAfterMs;
   }
 
   /** Whether a later try may end otherwise: no answer, S3's own failures, and being asked to slow down. */
@@ -42,14 +51,19 @@ const callTimeoutMs = 15_000;
 const uploadTimeoutMs = 60_000;
 /** Completing a large upload may take minutes: S3 keeps the connection alive with white space. */
 const completeTimeoutMs = 180_000;
-const maxTries = 4;
 const firstBackoffMs = 200;
+const retries = {
+  isPassing: (error: unknown) => error instanceof S3Error && error.isPassing,
+  retryAfterMs: (error: unknown) => (error instanceof S3Error ? error.retryAfterMs : undefined),
+  tries: 4,
+  capMs: 5_000,
+} satisfies Partial<RetryPolicy>;
 
 /**
  * The calls of S3 that exports need, signed, each with a timeout. Objects are private and encrypted with
  * keys of S3 (SSE-S3): with KMS an ETag would not be the MD5 that a lost Complete is recognised by.
  *
- * @param retryMs backoff before the second try of a passing error, with full jitter; doubled for each after it
+ * @param retryMs the most that is waited before the second try of a passing error
  */
 export function connectS3(config: S3Config, retryMs = firstBackoffMs) {
   const aws = new AwsClient({
@@ -72,27 +86,26 @@ export function connectS3(config: S3Config, retryMs = firstBackoffMs) {
       response = await aws.fetch(url, { ...init, signal: AbortSignal.timeout(timeoutMs) });
       text = await response.text();
     } catch (error) {
-      throw new S3Error(action, "no answer", undefined, error);
+      throw new S3Error(action, "no answer", undefined, { cause: error });
     }
     // S3 can put an error into the body of a 200: of Complete it says so itself.
     const code = /<Error>[\s\S]*?<Code>([^<]+)<\/Code>/.exec(text)?.[1];
-    if (!response.ok) throw new S3Error(action, code ?? nameOf(response.status), response.status);
+    if (!response.ok)
+      throw new S3Error(action, code ?? nameOf(response.status), response.status, {
+        retryAfterMs: retryAfterMs(response.headers.get("Retry-After"), Date.now()),
+      });
     if (code !== undefined && action === "CompleteMultipartUpload")
       throw new S3Error(action, code, errorStatus[code] ?? 500);
     return { headers: response.headers, text };
   }
 
-  /** Tries passing errors again. Every call that goes through here may be repeated. */
-  async function call(action: string, url: string, init: RequestInit, timeoutMs = callTimeoutMs) {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await once(action, url, init, timeoutMs);
-      } catch (error) {
-        if (!(error instanceof S3Error && error.isPassing) || tries === maxTries) throw error;
-        const ceiling = retryMs * 2 ** (tries - 1);
-        await new Promise((resolve) => setTimeout(resolve, Math.random() * ceiling));
-      }
-    }
+  /**
+   * Tries passing errors again. Every call that goes through here may be repeated. All tries together
+   * take at most twice as long as one may.
+   */
+  function call(action: string, url: string, init: RequestInit, timeoutMs = callTimeoutMs) {
+    const policy = { ...retries, firstMs: retryMs, deadlineMs: 2 * timeoutMs };
+    return withRetries(policy, (leftMs) => once(action, url, init, Math.min(timeoutMs, leftMs)));
   }
 
   const urlOf = (key: string, query: Record<string, string> = {}) => {
