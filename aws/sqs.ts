@@ -32,8 +32,15 @@ export type ReceivedMessage = {
   /** How often it was received, this time included. */
   receiveCount: number;
   /** When SQS took it, in milliseconds since 1970. */
-  sentAt?: number;
+  sentAt?: number | undefined;
+  /** The group that it was sent with; not every stand-in of SQS gives it back. */
+  groupId?: string | undefined;
 };
+
+/** How long a message waited until it was received, in milliseconds; undefined where SQS did not say when it was sent. */
+export function queuedMs({ sentAt }: ReceivedMessage, receivedAt: number): number | undefined {
+  return sentAt === undefined ? undefined : Math.max(0, receivedAt - sentAt);
+}
 
 /** One client for one request, for every queue of the account. */
 export type Sqs = ReturnType<typeof connectSqs>;
@@ -42,7 +49,7 @@ export type Sqs = ReturnType<typeof connectSqs>;
 const signingKeys = new Map<string, ArrayBuffer>();
 const maxBatch = 10;
 const longPollSeconds = 20;
-const messageAttributes = ["ApproximateReceiveCount", "SentTimestamp"];
+const messageAttributes = ["ApproximateReceiveCount", "SentTimestamp", "MessageGroupId"];
 
 const received = z.object({
   Messages: z
@@ -52,7 +59,11 @@ const received = z.object({
         ReceiptHandle: z.string(),
         Body: z.string(),
         Attributes: z
-          .object({ ApproximateReceiveCount: z.coerce.number(), SentTimestamp: z.coerce.number() })
+          .object({
+            ApproximateReceiveCount: z.coerce.number(),
+            SentTimestamp: z.coerce.number(),
+            MessageGroupId: z.string(),
+          })
           .partial()
           .optional(),
       }),
@@ -219,14 +230,13 @@ export function connectSqs(config: SqsConfig, timeoutMs = 5_000) {
           timeoutMs + longPollSeconds * 1000,
         ),
       );
-      return (answer.Messages ?? []).map((message) => ({
-        messageId: message.MessageId,
-        receiptHandle: message.ReceiptHandle,
-        body: message.Body,
-        receiveCount: message.Attributes?.ApproximateReceiveCount ?? 1,
-        ...(message.Attributes?.SentTimestamp === undefined
-          ? {}
-          : { sentAt: message.Attributes.SentTimestamp }),
+      return (answer.Messages ?? []).map(({ MessageId, ReceiptHandle, Body, Attributes = {} }) => ({
+        messageId: MessageId,
+        receiptHandle: ReceiptHandle,
+        body: Body,
+        receiveCount: Attributes.ApproximateReceiveCount ?? 1,
+        sentAt: Attributes.SentTimestamp,
+        groupId: Attributes.MessageGroupId,
       }));
     },
 

@@ -133,6 +133,18 @@ const searchSection = z
     return { node, auth: username && password ? { username, password } : undefined };
   });
 
+const pollerSection = z
+  .object({
+    MAX_POLLERS: z
+      .string()
+      .refine(
+        (count) => /^\d{1,2}$/.test(count) && Number(count) >= 1 && Number(count) <= 20,
+        "must be a whole number from 1 to 20",
+      )
+      .default("4"),
+  })
+  .transform((env) => ({ max: Number(env.MAX_POLLERS) }));
+
 const logSection = z
   .object({
     DEBUG: z.enum(["true", "false"], "must be true or false").optional(),
@@ -152,6 +164,7 @@ const sections = {
   sqs: sqsSection,
   s3: s3Section,
   search: searchSection,
+  pollers: pollerSection,
 };
 
 type Sections = { [Name in keyof typeof sections]: z.output<(typeof sections)[Name]> };

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ReceivedMessage } from "../../aws/sqs.ts";
 import { indexMessages } from "../../consumers/indexer/index-messages.ts";
 import { Refresher } from "../../consumers/indexer/refresher.ts";
-import type { Outcome } from "../../consumers/poll-queue.ts";
+import type { Outcome } from "../../consumers/settle-messages.ts";
 import { firstIdAt } from "../../events/ids.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { createLogger } from "../../platform/logger.ts";
@@ -222,11 +222,16 @@ describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`,
     expect(outcome).toMatchObject({ to: "dead-letter", body, reason: "not an index message" });
   });
 
-  test("fails as a whole where OpenSearch does not answer, and keeps the outbox", async () => {
+  test("gives messages back where OpenSearch does not answer, and keeps the outbox", async () => {
     const tenant = newTenant();
     const ids = await storeLogs(tenant, [{}]);
     const deaf = connectSearch({ node: nowhere, auth: undefined }, 1_000);
-    await expect(index([messageFor(tenant, ids)], deaf)).rejects.toThrow(/connection/i);
+    const messages = [
+      messageFor(tenant, ids),
+      { ...messageFor(tenant, ids), body: "no message of ours" },
+    ];
+    const outcomes = await index(messages, deaf);
+    expect(outcomes.map((outcome) => outcome.to).toSorted()).toEqual(["dead-letter", "give-back"]);
     expect(await pending(tenant)).toEqual(ids);
   });
 });

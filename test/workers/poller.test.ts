@@ -1,10 +1,13 @@
 import { env, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { describe, expect, test, vi } from "vitest";
 import type { ReceivedMessage } from "../../aws/sqs.ts";
-import type { Handled, Outcome, QueuePoller } from "../../consumers/poll-queue.ts";
+import type { Handled, QueuePoller } from "../../consumers/poll-queue.ts";
+import type { Outcome } from "../../consumers/settle-messages.ts";
+import type { BreakerState } from "../../platform/breaker.ts";
 import { drain, newQueue, newQueueWithoutDeadLetters, sqs } from "./queues.ts";
 
 type Namespace = DurableObjectNamespace<QueuePoller & Rpc.DurableObjectBranded>;
+type Stub = DurableObjectStub<QueuePoller & Rpc.DurableObjectBranded>;
 const bindings = env as unknown as { LOG_POLLER: Namespace; DEAF_POLLER: Namespace };
 
 /** A poller of its own, whose queue and work a test sets. Its alarm runs only when the test says so. */
@@ -20,12 +23,20 @@ async function newPoller(
   return stub;
 }
 
-const stored = (stub: DurableObjectStub<QueuePoller & Rpc.DurableObjectBranded>) =>
+const stored = (stub: Stub) =>
   runInDurableObject(stub, async (_poller, state) => ({
     alarm: await state.storage.getAlarm(),
-    failures: await state.storage.get("failures"),
-    resumeAt: await state.storage.get<number>("resume_at"),
+    breaker: await state.storage.get<BreakerState>("breaker"),
   }));
+
+/** Runs a poller's alarm as if what its breaker waits were over. */
+async function nextTurn(stub: Stub): Promise<void> {
+  await runInDurableObject(stub, async (_poller, { storage }) => {
+    const breaker = await storage.get<BreakerState>("breaker");
+    if (breaker) await storage.put("breaker", { ...breaker, openUntil: Date.now() });
+  });
+  await runDurableObjectAlarm(stub);
+}
 
 const send = (url: string, bodies: string[]) =>
   sqs.send(
@@ -85,11 +96,23 @@ describe("a poller", () => {
     await send(url, ["one"]);
     const stub = await newPoller(url, () => Promise.reject(new Error("the work failed")));
     await stub.wake();
-    await vi.waitFor(async () => expect((await stored(stub)).failures).toBe(1), 10_000);
-    const first = await stored(stub);
-    expect(first.alarm).toBe(first.resumeAt);
-    await stub.wake();
-    expect((await stored(stub)).alarm).toBe(first.alarm);
+    await vi.waitFor(async () => expect((await stored(stub)).breaker).toBeDefined(), 10_000);
+    const waits: number[] = [];
+    for (let n = 1; n < 9; n++) {
+      const { alarm, breaker } = await stored(stub);
+      expect(breaker?.openings).toBe(n);
+      expect(alarm).toBe(breaker?.openUntil);
+      await stub.wake();
+      expect((await stored(stub)).alarm).toBe(alarm);
+      waits.push((breaker?.openUntil ?? 0) - Date.now());
+      await sqs.send(url, [{ body: "again", groupId: "g" }]);
+      await nextTurn(stub);
+    }
+    const longest = [1, 2, 4, 8, 16, 32, 60, 60].map((seconds) => seconds * 1_000);
+    for (const [n, ms] of longest.entries()) {
+      expect(waits[n]).toBeLessThanOrEqual(ms);
+      expect(waits[n]).toBeGreaterThan(ms / 2 - 500);
+    }
   });
 
   test("receives nothing while what it needs does not answer", async () => {
@@ -105,10 +128,10 @@ describe("a poller", () => {
       bindings.DEAF_POLLER,
     );
     await stub.wake();
-    await vi.waitFor(async () => expect((await stored(stub)).failures).toBe(1), 10_000);
-    await runDurableObjectAlarm(stub);
-    await runDurableObjectAlarm(stub);
-    expect(Number((await stored(stub)).failures)).toBeGreaterThanOrEqual(3);
+    await vi.waitFor(async () => expect((await stored(stub)).breaker?.openings).toBe(1), 10_000);
+    await nextTurn(stub);
+    await nextTurn(stub);
+    expect((await stored(stub)).breaker?.openings).toBe(3);
     expect(received).toBe(1);
   });
 
@@ -118,10 +141,7 @@ describe("a poller", () => {
       Object.assign(poller, { queueUrl: () => undefined }),
     );
     await stub.wake();
-    await vi.waitFor(
-      async () => expect((await stored(stub)).alarm).toBeGreaterThan(Date.now() + 60_000),
-      10_000,
-    );
-    expect((await stored(stub)).failures).toBeUndefined();
+    await vi.waitFor(async () => expect((await stored(stub)).alarm).toBeNull(), 10_000);
+    expect((await stored(stub)).breaker).toBeUndefined();
   });
 });
