@@ -43,6 +43,8 @@ export const defaultPace = {
   giveBackSeconds,
 };
 
+export type Pace = typeof defaultPace;
+
 const breakerRules: BreakerRules = {
   failuresToOpen: 1,
   slowToOpen: 3,
@@ -67,7 +69,7 @@ export abstract class QueuePoller extends DurableObject<object> {
 
   protected readonly config: Config;
   protected readonly logger: Logger;
-  protected readonly pace = defaultPace;
+  protected readonly pace: Pace = defaultPace;
 
   constructor(context: DurableObjectState, env: object, loggerName: string) {
     super(context, env);

@@ -1,7 +1,7 @@
 import { env, runDurableObjectAlarm, runInDurableObject } from "cloudflare:test";
 import { vi } from "vitest";
 import type { ReceivedMessage } from "../../aws/sqs.ts";
-import { defaultPace, type Handled, type QueuePoller } from "../../consumers/poll-queue.ts";
+import type { Handled, Pace, QueuePoller } from "../../consumers/poll-queue.ts";
 import type { BreakerState } from "../../platform/breaker.ts";
 import { sqs } from "./queues.ts";
 
@@ -18,7 +18,7 @@ export type Settings = {
   helper?: (name: string) => Stub;
   probe?: () => Promise<void>;
   messagesEach?: number;
-  pace?: typeof defaultPace;
+  pace?: Pace;
 };
 
 /** A poller of a test's own: what is set replaces the class's, in memory. */
