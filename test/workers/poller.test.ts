@@ -58,6 +58,27 @@ describe("a poller", () => {
     expect(await drain(deadLetters)).toContain("grave");
   });
 
+  test("buries a message in the group of its tenant, so that it stays fair when it is sent back", async () => {
+    const { url, deadLetters } = await newQueue();
+    await send(url, ["dead"]);
+    const sent: unknown[] = [];
+    const real = globalThis.fetch;
+    vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
+      const request = new Request(input, init);
+      if (request.headers.get("X-Amz-Target") === "AmazonSQS.SendMessageBatch")
+        sent.push(await request.clone().json());
+      return real(request);
+    });
+    const stub = await newPoller({
+      queueUrl: () => url,
+      // As SQS itself gives it back; the stand-in does not.
+      handle: (messages) => byText(messages.map((message) => ({ ...message, groupId: "acme" }))),
+    });
+    await stub.wake();
+    await vi.waitFor(async () => expect((await sqs.depth(deadLetters)).waiting).toBe(1), 10_000);
+    expect(sent).toMatchObject([{ Entries: [{ MessageBody: "grave", MessageGroupId: "acme" }] }]);
+  });
+
   test("does not delete what it cannot bury", async () => {
     const url = await newQueueWithoutDeadLetters();
     await send(url, ["dead"]);
