@@ -137,6 +137,18 @@ const metricsSection = z
   .object({ METRICS_TOKEN: z.string().min(16, "must be at least 16 characters").optional() })
   .transform((env) => ({ token: env.METRICS_TOKEN }));
 
+const pollerSection = z
+  .object({
+    MAX_POLLERS: z
+      .string()
+      .refine(
+        (count) => /^\d{1,2}$/.test(count) && Number(count) >= 1 && Number(count) <= 20,
+        "must be a whole number from 1 to 20",
+      )
+      .default("4"),
+  })
+  .transform((env) => ({ max: Number(env.MAX_POLLERS) }));
+
 const logSection = z
   .object({
     DEBUG: z.enum(["true", "false"], "must be true or false").optional(),
@@ -157,6 +169,7 @@ const sections = {
   s3: s3Section,
   search: searchSection,
   metrics: metricsSection,
+  pollers: pollerSection,
 };
 
 type Sections = { [Name in keyof typeof sections]: z.output<(typeof sections)[Name]> };

@@ -1,5 +1,6 @@
 import { type Database, sqlState } from "../../db/client.ts";
 import { countLogsInPostgres, listLogs } from "../../db/list-logs.ts";
+import { repeatable } from "../../db/repeatable.ts";
 import type { LogFilter, PageRequest } from "../../events/log-filter.ts";
 import type { LogStats } from "../../events/log-stats.ts";
 import type { TenantScope } from "../../events/tenant-scope.ts";
@@ -9,6 +10,7 @@ import type { Logger } from "../../platform/logger.ts";
 import { connectSearch } from "../../search/client.ts";
 import { countLogs } from "../../search/count-logs.ts";
 import { searchLogs, type SearchPage } from "../../search/search-logs.ts";
+import { throughBreaker } from "./search-breaker.ts";
 
 /** How long OpenSearch may take before Postgres is asked instead. */
 const searchTimeoutMs = 3_000;
@@ -59,14 +61,15 @@ async function withFallback<T>(
 ): Promise<T & { source: Source }> {
   if (search) {
     try {
-      return { ...(await fromOpenSearch(search)), source: "opensearch" };
+      const found = await throughBreaker(search.node, logger, () => fromOpenSearch(search));
+      return { ...found, source: "opensearch" };
     } catch (error) {
       logger.warning("search_degraded", { reason: reasonOf(error) });
       onDegraded();
     }
   }
   try {
-    return { ...(await fromPostgres()), source: "postgres" };
+    return { ...(await repeatable(fromPostgres)), source: "postgres" };
   } catch (error) {
     if (sqlState(error) !== statementTimeout) throw error;
     const detail =

@@ -1,11 +1,8 @@
 import { z } from "zod";
 import { connectSqs } from "../../aws/sqs.ts";
+import { backpressureSeconds } from "../../db/backlog.ts";
 import { connectDatabase } from "../../db/client.ts";
-import {
-  backpressureAfterSeconds,
-  readServiceFigures,
-  type ServiceFigures,
-} from "../../db/counters.ts";
+import { readServiceFigures, type ServiceFigures } from "../../db/counters.ts";
 import { deadLetterQueues, type DeadLetterQueue } from "../../events/dead-letter.ts";
 import { exportStatuses } from "../../events/export.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
@@ -140,7 +137,7 @@ function signSamples(
 
 function figureSamples(figures: ServiceFigures): Sample[] {
   const { outbox } = figures;
-  const isLate = outbox.oldestAgeSeconds > backpressureAfterSeconds;
+  const isLate = outbox.oldestAgeSeconds > backpressureSeconds;
   return [
     { name: "audit_log_outbox_logs", value: outbox.logs },
     { name: "audit_log_outbox_oldest_age_seconds", value: outbox.oldestAgeSeconds },

@@ -1,0 +1,50 @@
+import { z } from "zod";
+
+/** Answers of SQS, as far as they are read. */
+export const received = z.object({
+  Messages: z
+    .array(
+      z.object({
+        MessageId: z.string(),
+        ReceiptHandle: z.string(),
+        Body: z.string(),
+        Attributes: z
+          .object({
+            ApproximateReceiveCount: z.coerce.number(),
+            ApproximateFirstReceiveTimestamp: z.coerce.number(),
+            SentTimestamp: z.coerce.number(),
+            MessageGroupId: z.string(),
+          })
+          .partial()
+          .optional(),
+      }),
+    )
+    .nullish(),
+});
+export const batchResult = z.object({
+  Failed: z
+    .array(
+      z.object({
+        Id: z.string(),
+        Code: z.string(),
+        Message: z.string().nullish(),
+        SenderFault: z.boolean().nullish(),
+      }),
+    )
+    .nullish(),
+});
+/** What is asked of each message that is received. */
+export const messageAttributes = [
+  "ApproximateReceiveCount",
+  "ApproximateFirstReceiveTimestamp",
+  "SentTimestamp",
+  "MessageGroupId",
+];
+export const attributesResult = z.object({
+  Attributes: z.record(z.string(), z.string()).nullish(),
+});
+export const redrivePolicyAttribute = z.object({
+  deadLetterTargetArn: z.string(),
+  maxReceiveCount: z.coerce.number(),
+});
+export const queueUrlResult = z.object({ QueueUrl: z.string() });
