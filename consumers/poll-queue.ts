@@ -16,7 +16,7 @@ import { reasonOf } from "../platform/errors.ts";
 import { createLogger, type Logger } from "../platform/logger.ts";
 import { pollerName } from "../platform/poller-names.ts";
 import type { PollerStatus } from "../platform/wakeable.ts";
-import { type Helper, scalePollers, scalingKey, storedScaling } from "./scale-pollers.ts";
+import { type Helper, scalePollers, scalingKey, sendAway, storedScaling } from "./scale-pollers.ts";
 import { giveBackSeconds, type Outcome, settleMessages } from "./settle-messages.ts";
 
 /**
@@ -92,6 +92,8 @@ export abstract class QueuePoller extends DurableObject<object> {
   /** Throws while what the work needs does not answer. Asked after a failure, before anything is received. */
   protected abstract probe(): Promise<void>;
 
+  private readonly helperOf = (n: number) => this.helper(pollerName(n));
+
   /** How many messages may be received now, at most 10. */
   protected messageLimit(): number {
     return 10;
@@ -162,8 +164,15 @@ export abstract class QueuePoller extends DurableObject<object> {
   }
 
   private async sleep(): Promise<void> {
+    const { wanted } = await storedScaling(this.ctx.storage);
     await this.ctx.storage.delete(scalingKey);
     await this.ctx.storage.deleteAlarm();
+    try {
+      await sendAway(1, wanted, this.helperOf);
+    } catch (error) {
+      // They find the queue empty by themselves.
+      this.logger.warning("scale_failed", { reason: reasonOf(error) });
+    }
   }
 
   private async backOff(error: unknown): Promise<void> {
@@ -279,8 +288,7 @@ export abstract class QueuePoller extends DurableObject<object> {
     this.lastScaled = now;
     try {
       const { waiting } = await sqs.depth(queueUrl);
-      const helper = (n: number) => this.helper(pollerName(n));
-      const after = await scalePollers(waiting, now, before, rules, helper);
+      const after = await scalePollers(waiting, now, before, rules, this.helperOf);
       await this.ctx.storage.put(scalingKey, after);
       if (after.wanted !== before.wanted)
         this.logger.info("scaled", { pollers: after.wanted, before: before.wanted, waiting });

@@ -1,3 +1,8 @@
+import { within } from "../platform/within.ts";
+
+/** A poller answers as soon as it is there; its storage is its own. */
+const callMs = 5_000;
+
 /** What the first poller of a queue asks of the others. */
 export type Helper = Rpc.DurableObjectBranded & { help(): Promise<void>; rest(): Promise<void> };
 
@@ -63,7 +68,16 @@ export async function scalePollers(
 ): Promise<Scaling> {
   const after = wantedPollers(waiting, now, before, rules);
   // Each time, while there is work for them: one may have been restarted, or sleep.
-  for (let n = 1; n < neededPollers(waiting, rules); n++) await helper(n).help();
-  for (let n = after.wanted; n < before.wanted; n++) await helper(n).rest();
+  for (let n = 1; n < neededPollers(waiting, rules); n++) await within(callMs, helper(n).help());
+  await sendAway(after.wanted, before.wanted, helper);
   return after;
+}
+
+/** Sends the pollers of these numbers away, `to` exclusive. */
+export async function sendAway(
+  from: number,
+  to: number,
+  helper: (n: number) => DurableObjectStub<Helper>,
+): Promise<void> {
+  for (let n = from; n < to; n++) await within(callMs, helper(n).rest());
 }

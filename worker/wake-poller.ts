@@ -1,6 +1,7 @@
 import type { Context } from "hono";
 import { withRetries } from "../platform/retry.ts";
 import { firstPoller } from "../platform/poller-names.ts";
+import { within } from "../platform/within.ts";
 import type { AppEnv } from "./env.ts";
 
 /**
@@ -32,7 +33,9 @@ export async function wakePoller(
   lastWakes.set(queue, Date.now());
   try {
     // A stub whose call failed for the connection may be broken for good.
-    await withRetries(retries, () => c.env[queue].getByName(firstPoller).wake());
+    await withRetries(retries, (leftMs) =>
+      within(leftMs, c.env[queue].getByName(firstPoller).wake()),
+    );
   } catch (error) {
     lastWakes.delete(queue);
     throw error;

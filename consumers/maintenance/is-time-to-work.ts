@@ -2,8 +2,10 @@ import { connectSqs } from "../../aws/sqs.ts";
 import type { SqsConfig } from "../../platform/config.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
 import type { Wakeable } from "../../platform/wakeable.ts";
+import { within } from "../../platform/within.ts";
 
 const minuteMs = 60_000;
+const statusMs = 5_000;
 const quietMs = 10 * minuteMs;
 const quietEveryMs = 15 * minuteMs;
 
@@ -33,7 +35,8 @@ export async function isTimeToWork(
 }
 
 async function wasActive(pollers: Pollers, now: number): Promise<boolean> {
-  const { lastActivityAt } = await pollers.getByName(firstPoller).status();
+  const status = pollers.getByName(firstPoller).status();
+  const { lastActivityAt } = await within(statusMs, status);
   return lastActivityAt !== null && now - lastActivityAt < quietMs;
 }
 
