@@ -1,7 +1,5 @@
 import { DurableObject } from "cloudflare:workers";
 import { connectSqs, type ReceivedMessage, type Sqs } from "../aws/sqs.ts";
-import { connectDatabase } from "../db/client.ts";
-import { type DeadMessage, recordDeadLetters } from "../db/dead-letters.ts";
 import type { DeadLetterQueue } from "../events/dead-letter.ts";
 import {
   afterAnswer,
@@ -246,12 +244,8 @@ export abstract class QueuePoller extends DurableObject<object> {
       queueUrl,
       logger: this.logger,
       giveBackSeconds: this.pace.giveBackSeconds,
-      recordDead: (dead: readonly DeadMessage[]) =>
-        recordDeadLetters(
-          connectDatabase(requireSection(this.config, "database")),
-          this.queueName,
-          dead,
-        ),
+      queueName: this.queueName,
+      config: this.config,
     };
     const settle = async (): Promise<void> => {
       try {

@@ -1,5 +1,8 @@
 import type { ReceivedMessage, Sqs } from "../aws/sqs.ts";
-import type { DeadMessage } from "../db/dead-letters.ts";
+import { connectDatabase } from "../db/client.ts";
+import { recordDeadLetters } from "../db/dead-letters.ts";
+import type { DeadLetterQueue } from "../events/dead-letter.ts";
+import { type Config, requireSection } from "../platform/config.ts";
 import { reasonOf } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
 
@@ -27,8 +30,9 @@ export type SettleTools = {
   queueUrl: string;
   logger: Logger;
   giveBackSeconds: (receiveCount: number) => number;
-  /** Writes down why messages are dead. */
-  recordDead: (dead: readonly DeadMessage[]) => Promise<void>;
+  /** Where it is written down why messages are dead. */
+  queueName: DeadLetterQueue;
+  config: Config;
 };
 
 /**
@@ -80,7 +84,7 @@ export async function settleMessages(
 
 /** Writes down what cannot be processed, and sends it to the dead-letter queue. Returns what arrived there: only that may be deleted. */
 async function bury(
-  { sqs, queueUrl, logger, recordDead }: SettleTools,
+  { sqs, queueUrl, logger, queueName, config }: SettleTools,
   dead: Extract<Outcome, { to: "dead-letter" }>[],
 ): Promise<Outcome[]> {
   if (dead.length === 0) return [];
@@ -93,12 +97,12 @@ async function bury(
     });
   }
   // First: what is sent twice after a failure in between is one dead letter still.
-  await recordDead(
-    dead.map(({ message, body, reason }) => {
-      const { messageId, receiveCount, firstReceivedAt: firstFailedAt } = message;
-      return { messageId, receiveCount, firstFailedAt, body, reason };
-    }),
-  );
+  const letters = dead.map(({ message, body, reason }) => {
+    const { messageId, receiveCount, firstReceivedAt: firstFailedAt } = message;
+    return { messageId, receiveCount, firstFailedAt, body, reason };
+  });
+  const db = connectDatabase(requireSection(config, "database"));
+  await recordDeadLetters(db, queueName, letters);
   if (deadLetterQueue === undefined) return [];
   const entries = dead.map((outcome) => ({
     body: outcome.body,

@@ -12,7 +12,7 @@ import { metrics } from "../../platform/metric-names.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
 import { version } from "../../platform/version.ts";
 import type { PollerStatus } from "../../platform/wakeable.ts";
-import { withTimeout } from "../../platform/with-timeout.ts";
+import { within } from "../../platform/within.ts";
 import type { Bindings } from "../env.ts";
 import type { Sample } from "./metrics-text.ts";
 
@@ -74,7 +74,7 @@ async function orUndefined<T>(
   read: () => Promise<T>,
 ): Promise<T | undefined> {
   try {
-    return await withTimeout(read(), timeoutMs);
+    return await within(timeoutMs, read());
   } catch (error) {
     logger.warning("metrics_part_failed", { part, reason: reasonOf(error) });
     return undefined;
