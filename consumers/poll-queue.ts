@@ -239,14 +239,9 @@ export abstract class QueuePoller extends DurableObject<object> {
     turn: Turn,
   ): Promise<void> {
     const { outcomes, isSlow = false } = await this.handle(messages);
-    const tools = {
-      sqs,
-      queueUrl,
-      logger: this.logger,
-      giveBackSeconds: this.pace.giveBackSeconds,
-      queueName: this.queueName,
-      config: this.config,
-    };
+    const { config, logger, queueName } = this;
+    const { giveBackSeconds } = this.pace;
+    const tools = { sqs, queueUrl, logger, giveBackSeconds, queueName, config };
     const settle = async (): Promise<void> => {
       try {
         const failure = await settleMessages(tools, await outcomes);
