@@ -12,9 +12,9 @@ import {
 import { type Config, parseConfig, requireSection } from "../platform/config.ts";
 import { reasonOf } from "../platform/errors.ts";
 import { createLogger, type Logger } from "../platform/logger.ts";
-import { pollerName } from "../platform/poller-names.ts";
 import type { PollerStatus } from "../platform/wakeable.ts";
-import { type Helper, scalePollers, scalingKey, sendAway, storedScaling } from "./scale-pollers.ts";
+import { type Helper, PollerTeam } from "./poller-team.ts";
+import type { ScaleRules } from "./scale-pollers.ts";
 import { giveBackSeconds, type Outcome, settleMessages } from "./settle-messages.ts";
 
 /**
@@ -65,8 +65,8 @@ export abstract class QueuePoller extends DurableObject<object> {
   private polling = false;
   private lastSign = 0;
   private isDismissed = false;
-  private lastScaled = 0;
   private breaker = closedBreaker;
+  private readonly team: PollerTeam;
 
   protected readonly config: Config;
   protected readonly logger: Logger;
@@ -76,6 +76,8 @@ export abstract class QueuePoller extends DurableObject<object> {
     super(context, env);
     this.config = parseConfig(env);
     this.logger = createLogger(loggerName, this.config.logLevel);
+    const helper = (name: string) => this.helper(name);
+    this.team = new PollerTeam({ storage: context.storage, logger: this.logger, helper });
   }
 
   /** The name under which its dead letters are kept. */
@@ -89,8 +91,6 @@ export abstract class QueuePoller extends DurableObject<object> {
   protected abstract helper(name: string): DurableObjectStub<Helper>;
   /** Throws while what the work needs does not answer. Asked after a failure, before anything is received. */
   protected abstract probe(): Promise<void>;
-
-  private readonly helperOf = (n: number) => this.helper(pollerName(n));
 
   /** How many messages may be received now, at most 10. */
   protected messageLimit(): number {
@@ -114,7 +114,7 @@ export abstract class QueuePoller extends DurableObject<object> {
   async status(): Promise<PollerStatus> {
     const alarm = await this.ctx.storage.getAlarm();
     const stored = (await this.ctx.storage.get<number>("last_activity_at")) ?? 0;
-    const { wanted } = await storedScaling(this.ctx.storage);
+    const wanted = await this.team.wanted();
     return {
       pollers: this.polling || alarm !== null ? wanted : 0,
       lastActivityAt: Math.max(stored, this.lastSign) || null,
@@ -162,15 +162,8 @@ export abstract class QueuePoller extends DurableObject<object> {
   }
 
   private async sleep(): Promise<void> {
-    const { wanted } = await storedScaling(this.ctx.storage);
-    await this.ctx.storage.delete(scalingKey);
     await this.ctx.storage.deleteAlarm();
-    try {
-      await sendAway(1, wanted, this.helperOf);
-    } catch (error) {
-      // They find the queue empty by themselves.
-      this.logger.warning("scale_failed", { reason: reasonOf(error) });
-    }
+    await this.team.disband();
   }
 
   private async backOff(error: unknown): Promise<void> {
@@ -210,7 +203,11 @@ export abstract class QueuePoller extends DurableObject<object> {
           continue;
         }
         const messages = await sqs.receive(queueUrl, visibilitySeconds, limit);
-        if (!isHelper) await this.scale(sqs, queueUrl, messages.length > 0);
+        if (!isHelper) {
+          const depth = () => sqs.depth(queueUrl);
+          const isBusy = messages.length > 0;
+          await this.team.follow(depth, this.scaleRules(), this.pace.scaleEveryMs, isBusy);
+        }
         if (messages.length === 0) {
           if (Date.now() - this.lastSign >= this.pace.idleMs) return true;
           continue;
@@ -264,26 +261,9 @@ export abstract class QueuePoller extends DurableObject<object> {
       turn.failure = { error: new Error("what the work needs answers too slowly") };
   }
 
-  private async scale(sqs: Sqs, queueUrl: string, isBusy: boolean): Promise<void> {
-    const now = Date.now();
-    const rules = {
-      max: this.config.sections.pollers?.max ?? 1,
-      messagesEach: this.messagesEach,
-      lowMs: this.pace.lowMs,
-    };
-    if (rules.max === 1 || now - this.lastScaled < this.pace.scaleEveryMs) return;
-    const before = await storedScaling(this.ctx.storage);
-    if (!isBusy && before.wanted === 1) return;
-    this.lastScaled = now;
-    try {
-      const { waiting } = await sqs.depth(queueUrl);
-      const after = await scalePollers(waiting, now, before, rules, this.helperOf);
-      await this.ctx.storage.put(scalingKey, after);
-      if (after.wanted !== before.wanted)
-        this.logger.info("scaled", { pollers: after.wanted, before: before.wanted, waiting });
-    } catch (error) {
-      this.logger.warning("scale_failed", { reason: reasonOf(error) });
-    }
+  private scaleRules(): ScaleRules {
+    const max = this.config.sections.pollers?.max ?? 1;
+    return { max, messagesEach: this.messagesEach, lowMs: this.pace.lowMs };
   }
 }
 

@@ -15,8 +15,6 @@ import { newPoller, nextTurn, pollers } from "./pollers.ts";
 import { drain, newQueue, sqs } from "./queues.ts";
 import { nowhere, searchMissing, workerEnv, workers, workersWith } from "./tools.ts";
 
-const searchConfig = requireSection(parseConfig(workerEnv), "search");
-const search = connectSearch(searchConfig, 10_000);
 const deaf = connectSearch({ node: nowhere, auth: undefined }, 1_000);
 const logger = createLogger("test", "ERROR");
 
@@ -30,6 +28,7 @@ afterEach(() => {
 });
 
 describe.skipIf(searchMissing !== "")(`an outage (skipped: ${searchMissing})`, () => {
+  const search = connectSearch(requireSection(parseConfig(workerEnv), "search"), 10_000);
   /** Turns of two hours: of a poller that backs off for a minute at most. */
   const turnsOfTwoHours = 150;
   /** What is given back comes again at once: nothing here waits for hours. */
