@@ -27,9 +27,9 @@ export const giveBackSeconds = (receiveCount: number) => 15 * 2 ** receiveCount;
 export type SettleTools = {
   db: Database;
   sqs: Sqs;
+  queueUrl: string;
   /** The name under which its dead letters are kept. */
   queueName: DeadLetterQueue;
-  queueUrl: string;
   logger: Logger;
   giveBackSeconds: (receiveCount: number) => number;
 };
