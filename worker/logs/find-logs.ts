@@ -83,7 +83,8 @@ async function fromReplicaOrPrimary<T>(
   { db, replica, logger }: Backends,
   read: (db: Database) => Promise<T>,
 ): Promise<T> {
-  for (let tries = 1; replica; tries++) {
+  if (!replica) return await read(db);
+  for (let tries = 1; ; tries++) {
     try {
       return await read(replica);
     } catch (error) {
@@ -91,10 +92,9 @@ async function fromReplicaOrPrimary<T>(
       if (sqlState(error) === statementTimeout) throw error;
       if (!(error instanceof ReplicaBehind) || tries === maxReplicaTries) {
         logger.warning("replica_skipped", { reason: reasonOf(error) });
-        break;
+        return await read(db);
       }
       await new Promise((resolve) => setTimeout(resolve, replicaWaitMs));
     }
   }
-  return await read(db);
 }
