@@ -12,8 +12,8 @@ import { searchLogs, type SearchPage } from "../../search/search-logs.ts";
 
 /** How long OpenSearch may take before Postgres is asked instead. */
 const searchTimeoutMs = 3_000;
-/** A replica that is behind mostly is so by some milliseconds: it is asked again before the primary is. */
-const maxReplicaTries = 3;
+/** The primary writes its log out within 200 ms, also where nobody commits: a replica is asked that often. */
+const maxReplicaTries = 4;
 const replicaWaitMs = 150;
 /** SQLSTATE query_canceled. */
 const statementTimeout = "57014";
