@@ -8,10 +8,9 @@ import {
   readPendingLogs,
   recordIndexFailure,
 } from "../../db/outbox.ts";
-import { idMonth } from "../../events/ids.ts";
 import { asciiJson, type IndexMessage, parseIndexMessage } from "../../events/messages.ts";
 import type { Logger } from "../../platform/logger.ts";
-import { indexLogs, type IndexOutcome } from "../../search/index-logs.ts";
+import { aliasesOf, indexLogs, type IndexOutcome } from "../../search/index-logs.ts";
 import type { Handled, Outcome } from "../poll-queue.ts";
 import type { Refresher } from "./refresher.ts";
 
@@ -45,9 +44,9 @@ export async function indexMessages(
         reason: "not an index message",
       });
   }
-  const { rows, failed } = await indexAll(parsed, tools);
+  const indexed = await indexAll(parsed, tools);
   return {
-    outcomes: settle(parsed, rows, failed, began, tools).then((outcomes) => [
+    outcomes: settle(parsed, indexed, began, tools).then((outcomes) => [
       ...outcomes,
       ...unreadable,
     ]),
@@ -56,15 +55,16 @@ export async function indexMessages(
 
 type Failures = Map<string, Exclude<IndexOutcome, { status: "indexed" }> & { row: OutboxRow }>;
 
-async function indexAll(
-  parsed: Parsed[],
-  tools: Tools,
-): Promise<{ rows: OutboxRow[]; failed: Failures }> {
+/** `rows` are searchable once `aliases` were refreshed. */
+type Indexed = { rows: OutboxRow[]; aliases: Set<string>; failed: Failures };
+
+async function indexAll(parsed: Parsed[], tools: Tools): Promise<Indexed> {
   let wanted = new Map<string, OutboxKey>();
   for (const { content } of parsed) {
     for (const logId of content.log_ids) wanted.set(logId, { tenantId: content.tenant_id, logId });
   }
   const rows: OutboxRow[] = [];
+  const aliases = new Set<string>();
   const failed: Failures = new Map();
   while (wanted.size > 0) {
     const logs = await readPendingLogs(tools.db, [...wanted.values()]);
@@ -79,26 +79,29 @@ async function indexAll(
         status: "retry",
         reason: "missing in the answer",
       };
-      if (outcome.status === "indexed") rows.push(row);
-      else failed.set(log.id, { ...outcome, row });
+      if (outcome.status !== "indexed") {
+        failed.set(log.id, { ...outcome, row });
+        continue;
+      }
+      rows.push(row);
+      for (const alias of aliasesOf(log)) aliases.add(alias);
     }
     // Logs come in id order: what is left begins after the last one.
     const lastId = logs.at(-1)?.id ?? "";
     wanted = new Map([...wanted].filter(([id]) => id > lastId));
   }
-  return { rows, failed };
+  return { rows, aliases, failed };
 }
 
 async function settle(
   parsed: Parsed[],
-  rows: OutboxRow[],
-  failed: Failures,
+  { rows, aliases, failed }: Indexed,
   began: number,
   { db, refresher, logger }: Tools,
 ): Promise<Outcome[]> {
   const indexedMs = Date.now() - began;
   if (rows.length > 0) {
-    await refresher.refreshed(rows.map((row) => idMonth(row.logId)));
+    await refresher.refreshed(aliases);
     await deleteOutboxRows(db, rows);
   }
   const poisoned = [...failed.values()].filter((outcome) => outcome.status === "poisoned");

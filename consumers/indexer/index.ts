@@ -6,7 +6,7 @@ import { reasonOf } from "../../platform/errors.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
 import { connectSearch } from "../../search/client.ts";
-import { refreshMonths } from "../../search/index-logs.ts";
+import { refreshIndices } from "../../search/index-logs.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
 import { indexMessages } from "./index-messages.ts";
 import { Refresher } from "./refresher.ts";
@@ -20,7 +20,7 @@ type Env = { LOG_POLLER: DurableObjectNamespace<LogPoller> };
 /** Polls SQS_LOG_QUEUE_URL and indexes what its messages name. */
 export class LogPoller extends QueuePoller {
   private readonly refresher = new Refresher(
-    (months) => refreshMonths(this.connectSearch(), months),
+    (aliases) => refreshIndices(this.connectSearch(), aliases),
     refreshEveryMs,
   );
 

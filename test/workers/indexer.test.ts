@@ -8,7 +8,7 @@ import { firstIdAt } from "../../events/ids.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { connectSearch } from "../../search/client.ts";
-import { refreshMonths } from "../../search/index-logs.ts";
+import { refreshIndices } from "../../search/index-logs.ts";
 import { ensureMonthIndex } from "../../search/index-template.ts";
 import { newTenant } from "../journeys/api.ts";
 import { ownerOf, rowsOf } from "./database.ts";
@@ -60,7 +60,7 @@ function messageFor(tenant: string, ids: string[], receiveCount = 1): ReceivedMe
 describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`, () => {
   const search = connectSearch(requireSection(parseConfig(workerEnv), "search"), 10_000);
   const index = async (messages: ReceivedMessage[], client = search): Promise<Outcome[]> => {
-    const refresher = new Refresher((months) => refreshMonths(client, months), 50);
+    const refresher = new Refresher((aliases) => refreshIndices(client, aliases), 50);
     const handled = await indexMessages(messages, {
       db: ownerOf(),
       search: client,
