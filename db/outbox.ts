@@ -22,7 +22,7 @@ const keysAsRows = (keys: readonly OutboxKey[]) => sql`
 
 const isReindexed = sql<boolean>`exists (
   select from reindexes
-  where state in ('COPYING', 'VERIFYING', 'SWAPPED') and audit_logs.id >= from_id and audit_logs.id < to_id
+  where state in ('COPYING', 'VERIFYING', 'SWAPPING', 'SWAPPED') and audit_logs.id >= from_id and audit_logs.id < to_id
 )`;
 
 /**

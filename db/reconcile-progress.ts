@@ -71,13 +71,16 @@ export type ReconcileState = {
   /** The months of audit_logs, as `2026.11`, and the index that each was last seen to have. */
   months: string[];
   indices: Map<string, string>;
+  /** The index that a reindex gives, or has just given, to a month. */
+  targets: Map<string, string>;
 };
 
 const stateRow = z.object({ now: ms, safe: ms, months: z.array(z.string()).nullable() });
 const indexRow = z.object({ month: z.string(), index_uuid: z.string() });
+const targetRow = z.object({ month: z.string(), target_index: z.string() });
 
 export async function readReconcileState(db: Database): Promise<ReconcileState> {
-  const [state, scans, indices] = await asRole(db, "audit_maintenance", [
+  const [state, scans, indices, targets] = await asRole(db, "audit_maintenance", [
     db.execute(sql`
       select floor(extract(epoch from clock_timestamp()) * 1000) as now,
         floor(extract(epoch from safe_time()) * 1000) as safe,
@@ -87,6 +90,8 @@ export async function readReconcileState(db: Database): Promise<ReconcileState> 
         ) as months`),
     db.execute(sql`select ${columns} from reconcile_progress`),
     db.execute(sql`select month, index_uuid from index_months`),
+    db.execute(sql`
+      select month, target_index from reindexes where state in ('SWAPPING', 'SWAPPED', 'CLEANING')`),
   ]);
   const { now, safe, months } = stateRow.parse(state.rows[0]);
   return {
@@ -104,6 +109,12 @@ export async function readReconcileState(db: Database): Promise<ReconcileState> 
         .array(indexRow)
         .parse(indices.rows)
         .map((row) => [row.month, row.index_uuid]),
+    ),
+    targets: new Map(
+      z
+        .array(targetRow)
+        .parse(targets.rows)
+        .map((row) => [row.month, row.target_index]),
     ),
   };
 }
@@ -166,5 +177,14 @@ export async function saveIndices(
       )
       on conflict (month) do update set index_uuid = excluded.index_uuid`),
     ...lost.map((scan) => db.execute(beginning(scan))),
+  ]);
+}
+
+/** Keeps that a month has a new index, which has lost nothing. */
+export async function saveIndex(db: Database, month: string, uuid: string): Promise<void> {
+  await asRole(db, "audit_maintenance", [
+    db.execute(sql`
+      insert into index_months (month, index_uuid) values (${month}, ${uuid})
+      on conflict (month) do update set index_uuid = excluded.index_uuid`),
   ]);
 }

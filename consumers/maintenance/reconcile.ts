@@ -111,7 +111,13 @@ function dueScans({
     [
       "all",
       isDue("all", allEveryMs)
-        ? { name: "all", index, from: first, until: safeTime, width: widths.first }
+        ? {
+            name: "all",
+            index,
+            from: first,
+            until: safeTime,
+            width: scans.get("all")?.width ?? widths.first,
+          }
         : undefined,
     ],
     [
@@ -142,14 +148,16 @@ async function watchIndices(
 ): Promise<boolean> {
   const readAt = Date.now();
   const current = new Map<string, string>();
+  const swapped = new Set<string>();
   for (const [name, uuid] of await readIndices(search, readAlias)) {
     const month = indexMonth(name);
     if (month === undefined) continue;
     current.set(month, uuid);
+    if (state.targets.get(month) === name) swapped.add(month);
     if (state.indices.get(month) !== uuid) await addCheckMapping(search, name);
   }
   const lost = [...state.indices].flatMap(([month, uuid]): NewScan[] => {
-    if (current.get(month) === uuid) return [];
+    if (current.get(month) === uuid || swapped.has(month)) return [];
     const from = monthStart(month);
     // What was stored after the clock was read, and indexed before the index was lost, is lost as well.
     const until = Math.min(nextMonth(from), state.now + (Date.now() - readAt) + slackMs);

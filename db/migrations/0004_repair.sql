@@ -41,7 +41,7 @@ create table index_months (
 create table reindexes (
   month text primary key,
   state text not null default 'PENDING' check (state in (
-    'PENDING', 'COPYING', 'VERIFYING', 'SWAPPED', 'CLEANING', 'DONE', 'CANCELLING', 'CANCELLED', 'FAILING', 'FAILED'
+    'PENDING', 'COPYING', 'VERIFYING', 'SWAPPING', 'SWAPPED', 'CLEANING', 'DONE', 'CANCELLING', 'CANCELLED', 'FAILING', 'FAILED'
   )),
   -- The month's ids, the upper one exclusive.
   from_id uuid not null,
