@@ -20,6 +20,9 @@ export type ReceivedMessage = {
   body: string;
   /** How often it was received, this time included. */
   receiveCount: number;
+  /** By the clock of SQS, in milliseconds since 1970; undefined where it does not say. */
+  sentAt?: number | undefined;
+  firstReceivedAt?: number | undefined;
 };
 
 /** One client for one request, for every queue of the account. */
@@ -37,7 +40,14 @@ const received = z.object({
         MessageId: z.string(),
         ReceiptHandle: z.string(),
         Body: z.string(),
-        Attributes: z.object({ ApproximateReceiveCount: z.coerce.number() }).partial().optional(),
+        Attributes: z
+          .object({
+            ApproximateReceiveCount: z.coerce.number(),
+            ApproximateFirstReceiveTimestamp: z.coerce.number(),
+            SentTimestamp: z.coerce.number(),
+          })
+          .partial()
+          .optional(),
       }),
     )
     .nullish(),
@@ -47,7 +57,17 @@ const batchResult = z.object({
     .array(z.object({ Id: z.string(), Code: z.string(), Message: z.string().nullish() }))
     .nullish(),
 });
+/** What is asked of each message that is received. */
+const messageAttributes = [
+  "ApproximateReceiveCount",
+  "ApproximateFirstReceiveTimestamp",
+  "SentTimestamp",
+];
 const attributesResult = z.object({ Attributes: z.record(z.string(), z.string()).nullish() });
+const redrivePolicyAttribute = z.object({
+  deadLetterTargetArn: z.string(),
+  maxReceiveCount: z.coerce.number(),
+});
 const queueUrlResult = z.object({ QueueUrl: z.string() });
 
 /**
@@ -125,13 +145,15 @@ export function connectSqs(config: SqsConfig, timeoutMs = 5_000) {
       })),
 
     /**
-     * Waits up to 20 s for up to ten messages, which then stay invisible to others for `visibilitySeconds`.
+     * Waits for up to ten messages, which then stay invisible to others for `visibilitySeconds`.
      * @param limit messages at most, from 1 to 10
+     * @param waitSeconds at most 20
      */
     async receive(
       queueUrl: string,
       visibilitySeconds: number,
       limit = maxBatch,
+      waitSeconds = longPollSeconds,
     ): Promise<ReceivedMessage[]> {
       const answer = received.parse(
         await call(
@@ -139,12 +161,12 @@ export function connectSqs(config: SqsConfig, timeoutMs = 5_000) {
           {
             QueueUrl: queueUrl,
             MaxNumberOfMessages: limit,
-            WaitTimeSeconds: longPollSeconds,
+            WaitTimeSeconds: waitSeconds,
             VisibilityTimeout: visibilitySeconds,
-            AttributeNames: ["ApproximateReceiveCount"],
-            MessageSystemAttributeNames: ["ApproximateReceiveCount"],
+            AttributeNames: messageAttributes,
+            MessageSystemAttributeNames: messageAttributes,
           },
-          timeoutMs + longPollSeconds * 1000,
+          timeoutMs + waitSeconds * 1000,
         ),
       );
       return (answer.Messages ?? []).map((message) => ({
@@ -152,6 +174,8 @@ export function connectSqs(config: SqsConfig, timeoutMs = 5_000) {
         receiptHandle: message.ReceiptHandle,
         body: message.Body,
         receiveCount: message.Attributes?.ApproximateReceiveCount ?? 1,
+        sentAt: message.Attributes?.SentTimestamp,
+        firstReceivedAt: message.Attributes?.ApproximateFirstReceiveTimestamp,
       }));
     },
 
@@ -184,19 +208,34 @@ export function connectSqs(config: SqsConfig, timeoutMs = 5_000) {
     },
 
     /** The queue's dead-letter queue, or undefined where its redrive policy names none. */
-    async deadLetterQueue(queueUrl: string): Promise<string | undefined> {
-      const policy = (await attributesOf(queueUrl))["RedrivePolicy"];
-      const arn =
-        policy &&
-        z.object({ deadLetterTargetArn: z.string() }).safeParse(JSON.parse(policy)).data
-          ?.deadLetterTargetArn;
-      if (!arn) return undefined;
-      const [, , , , account, name] = arn.split(":");
-      return queueUrlResult.parse(
-        await call("GetQueueUrl", { QueueName: name, QueueOwnerAWSAccountId: account }),
-      ).QueueUrl;
+    deadLetterQueue: async (queueUrl: string) => (await redrivePolicy(queueUrl))?.deadLetterQueue,
+
+    /** Messages in the queue's dead-letter queue, those that someone looks at included; 0 where it has none. */
+    async deadLetters(queueUrl: string): Promise<number> {
+      const policy = await redrivePolicy(queueUrl);
+      if (!policy) return 0;
+      const attributes = await attributesOf(policy.deadLetterQueue);
+      return ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        .map((name) => Number(attributes[name] ?? 0))
+        .reduce((sum, n) => sum + n);
     },
+
+    /** Where messages go that were received too often, and how often that is. */
+    redrivePolicy,
   };
+
+  async function redrivePolicy(
+    queueUrl: string,
+  ): Promise<{ deadLetterQueue: string; maxReceiveCount: number } | undefined> {
+    const policy = (await attributesOf(queueUrl))["RedrivePolicy"];
+    const parsed = policy && redrivePolicyAttribute.safeParse(JSON.parse(policy)).data;
+    if (!parsed) return undefined;
+    const [, , , , account, name] = parsed.deadLetterTargetArn.split(":");
+    const { QueueUrl: deadLetterQueue } = queueUrlResult.parse(
+      await call("GetQueueUrl", { QueueName: name, QueueOwnerAWSAccountId: account }),
+    );
+    return { deadLetterQueue, maxReceiveCount: parsed.maxReceiveCount };
+  }
 
   async function attributesOf(queueUrl: string): Promise<Record<string, string>> {
     const answer = attributesResult.parse(

@@ -1,5 +1,8 @@
 import { DurableObject } from "cloudflare:workers";
 import { connectSqs, type ReceivedMessage, type Sqs } from "../aws/sqs.ts";
+import { connectDatabase } from "../db/client.ts";
+import { recordDeadLetters } from "../db/dead-letters.ts";
+import type { DeadLetterQueue } from "../events/dead-letter.ts";
 import { type Config, parseConfig, requireSection } from "../platform/config.ts";
 import { reasonOf } from "../platform/errors.ts";
 import { createLogger, type Logger } from "../platform/logger.ts";
@@ -50,6 +53,8 @@ export abstract class QueuePoller extends DurableObject<object> {
     }
   }
 
+  /** The name under which its dead letters are kept. */
+  protected abstract readonly queueName: DeadLetterQueue;
   /** The queue to poll; undefined, and the poller sleeps, where that or what the work needs is not configured. */
   protected abstract queueUrl(): string | undefined;
   protected abstract handle(messages: ReceivedMessage[]): Promise<Handled>;
@@ -165,7 +170,7 @@ export abstract class QueuePoller extends DurableObject<object> {
     if (retried.length > 0) await sqs.retryLater(queueUrl, retried);
   }
 
-  /** Sends what cannot be processed to the dead-letter queue. Returns what arrived there: only that may be deleted. */
+  /** Writes down what cannot be processed, and sends it to the dead-letter queue. Returns what arrived there: only that may be deleted. */
   private async bury(
     sqs: Sqs,
     queueUrl: string,
@@ -180,6 +185,13 @@ export abstract class QueuePoller extends DurableObject<object> {
         queue: deadLetterQueue ?? "none",
       });
     }
+    // First: what is sent twice after a failure in between is one dead letter still.
+    const letters = dead.map(({ message, body, reason }) => {
+      const { messageId, receiveCount, firstReceivedAt: firstFailedAt } = message;
+      return { messageId, receiveCount, firstFailedAt, body, reason };
+    });
+    const db = connectDatabase(requireSection(this.config, "database"));
+    await recordDeadLetters(db, this.queueName, letters);
     if (deadLetterQueue === undefined) return [];
     const entries = dead.map((outcome) => ({
       body: outcome.body,

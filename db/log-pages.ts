@@ -4,14 +4,14 @@ import { asRole, type Database } from "./client.ts";
 import { logColumns, logOfRow } from "./read-logs.ts";
 import { auditLogs } from "./schema.ts";
 
-/** A log among those of all tenants, and whether it waits in the outbox. */
-export type PagedLog = AuditLog & { email_hash: string | null; waits: boolean };
+/** A log among those of all tenants. */
+export type PagedLog = AuditLog & { email_hash: string | null };
 
 /** The log to go on after; at first the tenant is empty and the id null. */
 export type PagePosition = { tenant: string; lastId: string | null };
 
-/** Logs in the order of tenants and ids, and whether there is nothing behind them. */
-export type LogPage = { logs: PagedLog[]; isLast: boolean };
+/** Logs in the order of tenants and ids, those of them that wait in the outbox, and whether there is nothing behind them. */
+export type LogPage = { logs: PagedLog[]; waiting: Set<string>; isLast: boolean };
 
 const maxPageBytes = 4 * 1024 * 1024;
 const firstId = "00000000-0000-0000-0000-000000000000";
@@ -65,8 +65,12 @@ export async function readLogPage(
   const [rows] = await asRole(db, "audit_maintenance", [query]);
   const matched = rows[0]?.matched ?? 0;
   const logs = rows.map((row) => {
-    const { matched: _, ...log } = row;
+    const { matched: _, waits: __, ...log } = row;
     return logOfRow(log);
   });
-  return { logs, isLast: matched < limit && rows.length === matched };
+  return {
+    logs,
+    waiting: new Set(rows.filter((row) => row.waits).map((row) => row.id)),
+    isLast: matched < limit && rows.length === matched,
+  };
 }

@@ -1,7 +1,6 @@
 import { sql, type SQL } from "drizzle-orm";
 import { z } from "zod";
-import type { TenantScope } from "../events/tenant-scope.ts";
-import { asRole, type Database, inTenant } from "./client.ts";
+import { asRole, type Database } from "./client.ts";
 
 export const reindexStates = [
   // Nothing is done yet.
@@ -83,13 +82,12 @@ const begunMonths = sql`
  */
 export async function requestReindex(
   db: Database,
-  scope: TenantScope,
   month: string | undefined,
   requestedBy: string,
 ): Promise<{ rows: Reindex[]; named: number }> {
   const wanted: SQL = sql`
     from (${begunMonths}) as begun where ${month ?? null}::text is null or month = ${month ?? null}`;
-  const [named, , rows] = await inTenant(db, scope, [
+  const [named, , rows] = await asRole(db, "audit_operator", [
     db.execute(sql`select count(*) as n ${wanted}`),
     db.execute(sql`
       insert into reindexes (month, from_id, to_id, requested_by)
@@ -110,18 +108,17 @@ export async function requestReindex(
 }
 
 /** Every month that was ever asked for. */
-export async function listReindexes(db: Database, scope: TenantScope): Promise<Reindex[]> {
-  const [rows] = await inTenant(db, scope, [db.execute(all)]);
+export async function listReindexes(db: Database): Promise<Reindex[]> {
+  const [rows] = await asRole(db, "audit_operator", [db.execute(all)]);
   return z.array(row).parse(rows.rows);
 }
 
 /** Gives up a month, before its aliases were swapped. */
 export async function cancelReindex(
   db: Database,
-  scope: TenantScope,
   month: string,
 ): Promise<{ rows: Reindex[]; changed: boolean }> {
-  const [changed, rows] = await inTenant(db, scope, [
+  const [changed, rows] = await asRole(db, "audit_operator", [
     db.execute(sql`
       update reindexes set state = 'CANCELLING'
       where month = ${month} and state in ('PENDING', 'COPYING', 'VERIFYING') returning month`),
@@ -142,7 +139,10 @@ export async function nextReindex(db: Database): Promise<Reindex | undefined> {
 }
 
 /** Whether a month has any log. */
-export async function hasLogs(db: Database, ids: { fromId: string; toId: string }): Promise<boolean> {
+export async function hasLogs(
+  db: Database,
+  ids: { fromId: string; toId: string },
+): Promise<boolean> {
   const [result] = await asRole(db, "audit_maintenance", [
     db.execute(
       sql`select 1 from audit_logs where id >= ${ids.fromId} and id < ${ids.toId} limit 1`,

@@ -133,6 +133,10 @@ const searchSection = z
     return { node, auth: username && password ? { username, password } : undefined };
   });
 
+const metricsSection = z
+  .object({ METRICS_TOKEN: z.string().min(16, "must be at least 16 characters").optional() })
+  .transform((env) => ({ token: env.METRICS_TOKEN }));
+
 const logSection = z
   .object({
     DEBUG: z.enum(["true", "false"], "must be true or false").optional(),
@@ -152,6 +156,7 @@ const sections = {
   sqs: sqsSection,
   s3: s3Section,
   search: searchSection,
+  metrics: metricsSection,
 };
 
 type Sections = { [Name in keyof typeof sections]: z.output<(typeof sections)[Name]> };

@@ -69,8 +69,7 @@ export async function areInPlace(
 export async function swapAliases(client: Client, month: string, target: string): Promise<void> {
   const reading = await indicesOf(client, readAlias);
   const writing = await indicesOf(client, writeAlias(month));
-  const isOld = (index: string) =>
-    index !== target && index.startsWith(`${writeAlias(month)}-`);
+  const isOld = (index: string) => index !== target && index.startsWith(`${writeAlias(month)}-`);
   await client.indices.updateAliases({
     body: {
       actions: [

@@ -2,10 +2,13 @@ import { sql } from "drizzle-orm";
 import { connectS3 } from "../../aws/s3.ts";
 import { connectSqs, type ReceivedMessage } from "../../aws/sqs.ts";
 import { connectDatabase } from "../../db/client.ts";
+import { parseExportMessage } from "../../events/messages.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
+import { withHopTimes } from "../../platform/hop-times.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
+import { s3Log } from "../../platform/s3-log.ts";
 import { connectSearch } from "../../search/client.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
 import { exportMessage, type ExportTools } from "./export-message.ts";
@@ -21,6 +24,7 @@ type Env = { EXPORT_POLLER: DurableObjectNamespace<ExportPoller> };
 
 /** Polls SQS_EXPORT_QUEUE_URL and writes the exports that its messages name to S3. */
 export class ExportPoller extends QueuePoller {
+  protected override readonly queueName = "export";
   private readonly running = new Set<Promise<void>>();
   private requests = 0;
 
@@ -55,7 +59,7 @@ export class ExportPoller extends QueuePoller {
   }
 
   private async export(message: ReceivedMessage) {
-    const work = exportMessage(message, this.tools());
+    const work = withHopTimes(() => exportMessage(message, this.tools(message)));
     const place: Promise<void> = Promise.allSettled([work]).then(() => {
       this.running.delete(place);
       return undefined;
@@ -66,12 +70,17 @@ export class ExportPoller extends QueuePoller {
     return outcome;
   }
 
-  protected tools(): ExportTools {
+  private s3Log({ body }: ReceivedMessage) {
+    const { request_id, tenant_id, export_id } = parseExportMessage(body) ?? {};
+    return s3Log(this.config.logLevel, { request_id, tenant_id, export_id });
+  }
+
+  protected tools(message: ReceivedMessage): ExportTools {
     const { search } = this.config.sections;
     const sqs = requireSection(this.config, "sqs");
     return {
       db: connectDatabase(requireSection(this.config, "database")),
-      s3: connectS3(requireSection(this.config, "s3")),
+      s3: connectS3(requireSection(this.config, "s3"), undefined, this.s3Log(message)),
       sqs: connectSqs(sqs),
       queueUrl: sqs.exportQueueUrl,
       search: search && connectSearch(search, searchTimeoutMs),

@@ -9,6 +9,7 @@ import {
   recordIndexFailure,
 } from "../../db/outbox.ts";
 import { asciiJson, type IndexMessage, parseIndexMessage } from "../../events/messages.ts";
+import { hopTimes } from "../../platform/hop-times.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { aliasesOf, indexLogs, type IndexOutcome } from "../../search/index-logs.ts";
 import type { Handled, Outcome } from "../poll-queue.ts";
@@ -114,8 +115,10 @@ async function settle(
       logs: content.log_ids.length,
       failed: content.log_ids.filter((id) => failed.has(id)).length,
       receive_count: message.receiveCount,
+      ...(message.sentAt === undefined ? {} : { queue_ms: Math.max(0, began - message.sentAt) }),
       index_ms: indexedMs,
       searchable_ms: Date.now() - began,
+      ...hopTimes(),
     });
   }
   return parsed.map((one) => outcomeOf(one, failed));

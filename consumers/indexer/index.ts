@@ -3,6 +3,7 @@ import { connectSqs, type ReceivedMessage } from "../../aws/sqs.ts";
 import { asRole, connectDatabase } from "../../db/client.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
+import { withHopTimes } from "../../platform/hop-times.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
 import { connectSearch } from "../../search/client.ts";
@@ -19,6 +20,7 @@ type Env = { LOG_POLLER: DurableObjectNamespace<LogPoller> };
 
 /** Polls SQS_LOG_QUEUE_URL and indexes what its messages name. */
 export class LogPoller extends QueuePoller {
+  protected override readonly queueName = "log";
   private readonly refresher = new Refresher(
     (aliases) => refreshIndices(this.connectSearch(), aliases),
     refreshEveryMs,
@@ -40,12 +42,13 @@ export class LogPoller extends QueuePoller {
   }
 
   protected override handle(messages: ReceivedMessage[]): Promise<Handled> {
-    return indexMessages(messages, {
+    const tools = {
       db: connectDatabase(requireSection(this.config, "database")),
       search: this.connectSearch(),
       refresher: this.refresher,
       logger: this.logger,
-    });
+    };
+    return withHopTimes(() => indexMessages(messages, tools));
   }
 
   private connectSearch() {

@@ -1,4 +1,4 @@
-import { type PagedLog, readLogPage } from "../../db/log-pages.ts";
+import { type LogPage, type PagedLog, readLogPage } from "../../db/log-pages.ts";
 import { putBack } from "../../db/repairs.ts";
 import { saveScan, type Scan } from "../../db/reconcile-progress.ts";
 import { firstIdAt } from "../../events/ids.ts";
@@ -23,7 +23,7 @@ export async function checkContents(scan: Scan, tools: RepairTools, budget: Budg
     const page = await readLogPage(tools.db, ids, at, logsPerPage);
     const last = page.logs.at(-1);
     logs += page.logs.length;
-    at = { ...at, found: at.found + (await checkLogs(page.logs, tools, budget)) };
+    at = { ...at, found: at.found + (await checkLogs(page, tools, budget)) };
     at = page.isLast
       ? { ...at, from: Math.min(monthEnd, at.until), tenant: "", lastId: null }
       : { ...at, tenant: last?.tenant_id ?? at.tenant, lastId: last?.id ?? at.lastId };
@@ -39,11 +39,11 @@ export function nextMonth(ms: number): number {
 }
 
 async function checkLogs(
-  logs: readonly PagedLog[],
+  { logs, waiting }: LogPage,
   tools: RepairTools,
   budget: Budget,
 ): Promise<number> {
-  const settled = logs.filter((log) => !log.waits);
+  const settled = logs.filter((log) => !waiting.has(log.id));
   if (settled.length === 0) return 0;
   const documents = await readDocuments(tools.search, settled);
   let found = 0;
@@ -74,8 +74,7 @@ async function checkLogs(
  * it: any write by another hand has raised the version, also where it left the stored fields alone.
  */
 function isDocumentOf(document: NonNullable<StoredDocument>, log: PagedLog): boolean {
-  const { waits: _, ...fields } = log;
-  const expected = storedDocument({ ...fields, rev: document.version });
+  const expected = storedDocument({ ...log, rev: document.version });
   const names = Object.keys(expected);
   return (
     names.length === Object.keys(document.source).length &&

@@ -6,6 +6,8 @@ import { reasonOf } from "../../platform/errors.ts";
 import { createLogger, type Logger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
 import type { Wakeable } from "../../platform/wakeable.ts";
+import { continueReindex } from "./reindex.ts";
+import { repairIndex } from "./reconcile.ts";
 import { sweepExports } from "./sweep-exports.ts";
 import { sweepOutbox } from "./sweep-outbox.ts";
 
@@ -19,7 +21,7 @@ export default {
   async scheduled(_controller, env) {
     const config = parseConfig(env);
     const logger = createLogger("maintenance_logger", config.logLevel);
-    for (const job of [makeMonths, sweepLogs, sweepPipelines]) {
+    for (const job of [makeMonths, sweepLogs, sweepPipelines, continueReindex, repairIndex]) {
       try {
         await job(config, env, logger);
       } catch (error) {

@@ -2,7 +2,12 @@ import { sql } from "drizzle-orm";
 import { connectDatabase, type Database } from "../../db/client.ts";
 import { underLease } from "../../db/job-leases.ts";
 import { readLogPage } from "../../db/log-pages.ts";
-import { beginScan, readReconcileState, saveIndex, type Scan } from "../../db/reconcile-progress.ts";
+import {
+  beginScan,
+  readReconcileState,
+  saveIndex,
+  type Scan,
+} from "../../db/reconcile-progress.ts";
 import {
   changeReindex,
   countMonth,
@@ -16,7 +21,6 @@ import { type Config, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
-import type { Wakeable } from "../../platform/wakeable.ts";
 import { connectSearch } from "../../search/client.ts";
 import { readIndices } from "../../search/compare-logs.ts";
 import { indexInto, refreshIndices } from "../../search/index-logs.ts";
@@ -49,7 +53,7 @@ type Step = "go on" | "wait";
 /** The cron's part in it: works on the month that is being reindexed, if any, as far as one run may. */
 export async function continueReindex(
   config: Config,
-  env: { LOG_POLLER: DurableObjectNamespace<Wakeable> },
+  env: { LOG_POLLER: { getByName(name: string): { wake(): Promise<void> } } },
   logger: Logger,
 ): Promise<void> {
   if (!config.sections.search) return;
@@ -133,9 +137,10 @@ async function copy(row: Reindex, tools: Tools, budget: Budget): Promise<Step> {
   const ids = { fromId: row.fromId, toId: boundId < row.toId ? boundId : row.toId };
   let at = { tenant: row.tenant, lastId: row.lastId };
   let copied = row.logsCopied;
-  while (hasRoom(budget)) {
+  // A page at least, however late it is in the run: else it might never get on.
+  do {
     const page = await readLogPage(db, ids, at, logsPerPage);
-    const logs = page.logs.map(({ waits: _, ...log }) => ({ ...log, rev: 1 }));
+    const logs = page.logs.map((log) => ({ ...log, rev: 1 }));
     if (logs.length > 0) {
       const outcomes = await indexInto(search, newAlias(row.month), logs);
       const poisoned = outcomes.find((outcome) => outcome.status === "poisoned");
@@ -163,7 +168,7 @@ async function copy(row: Reindex, tools: Tools, budget: Budget): Promise<Step> {
       await changeReindex(db, row, { state: "VERIFYING" });
       return "go on";
     }
-  }
+  } while (hasRoom(budget));
   logger.info("reindexing", { month: row.month, logs: copied, of: row.logsTotal });
   return "wait";
 }

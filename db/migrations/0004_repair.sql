@@ -71,13 +71,6 @@ create table job_leases (
   holder uuid not null
 );
 --> statement-breakpoint
-create table if not exists service_counters (
-  name text not null,
-  part text not null,
-  value bigint not null,
-  primary key (name, part)
-);
---> statement-breakpoint
 alter table reconcile_progress enable row level security;
 --> statement-breakpoint
 alter table reconcile_progress force row level security;
@@ -98,6 +91,10 @@ alter table job_leases force row level security;
 create policy api_read on reconcile_progress for select to audit_api
   using (holds_mark and finished_at is null and only_tenant in ('', app_tenant()));
 --> statement-breakpoint
+-- The operator's lag of the index is that of the tenant that has the most.
+create policy operator_read on reconcile_progress for select to audit_operator
+  using (holds_mark and finished_at is null);
+--> statement-breakpoint
 create policy exporter_read on reconcile_progress for select to audit_exporter
   using (holds_mark and finished_at is null and only_tenant in ('', app_tenant()));
 --> statement-breakpoint
@@ -105,7 +102,7 @@ create policy maintenance_all on reconcile_progress for all to audit_maintenance
 --> statement-breakpoint
 create policy maintenance_all on index_months for all to audit_maintenance using (true) with check (true);
 --> statement-breakpoint
-create policy api_all on reindexes for all to audit_api using (true)
+create policy operator_all on reindexes for all to audit_operator using (true)
   with check (state in ('PENDING', 'CANCELLING'));
 --> statement-breakpoint
 create policy indexer_read on reindexes for select to audit_indexer using (true);
@@ -114,26 +111,23 @@ create policy maintenance_all on reindexes for all to audit_maintenance using (t
 --> statement-breakpoint
 create policy maintenance_all on job_leases for all to audit_maintenance using (true) with check (true);
 --> statement-breakpoint
-create policy maintenance_repairs on service_counters for all to audit_maintenance
-  using (name = 'repairs') with check (name = 'repairs');
---> statement-breakpoint
 create policy maintenance_read on audit_logs for select to audit_maintenance using (true);
 --> statement-breakpoint
 create policy maintenance_read on tenants for select to audit_maintenance using (true);
 --> statement-breakpoint
 create policy maintenance_read on index_failures for select to audit_maintenance using (true);
 --> statement-breakpoint
-grant select on reconcile_progress to audit_api, audit_exporter;
+grant select on reconcile_progress to audit_api, audit_exporter, audit_operator;
 --> statement-breakpoint
 grant select, insert, update, delete on reconcile_progress, index_months to audit_maintenance;
 --> statement-breakpoint
-grant select, insert, update on reindexes to audit_api;
+grant select, insert, update on reindexes to audit_operator;
 --> statement-breakpoint
 grant select on reindexes to audit_indexer;
 --> statement-breakpoint
 grant select, update on reindexes to audit_maintenance;
 --> statement-breakpoint
-grant select, insert, update on job_leases, service_counters to audit_maintenance;
+grant select, insert, update on job_leases to audit_maintenance;
 --> statement-breakpoint
 grant select on audit_logs, tenants, index_failures to audit_maintenance;
 --> statement-breakpoint

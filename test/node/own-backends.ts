@@ -105,6 +105,8 @@ async function indexOnce(
   if (pending.length === 0) return 0;
   const keys = pending.map((row) => ({ tenantId: row.tenant_id, logId: row.log_id }));
   const logs = await readPendingLogs(db, keys);
+  // Another one was faster.
+  if (logs.length === 0) return 0;
   const outcomes = await indexLogs(search, logs);
   const failed = new Set(
     outcomes.filter((outcome) => outcome.status !== "indexed").map((outcome) => outcome.id),
@@ -117,18 +119,4 @@ async function indexOnce(
       indexed.map((log) => ({ tenantId: log.tenant_id, logId: log.id, rev: log.rev })),
     );
   return indexed.length;
-}
-
-/** Indexes for as long as `until` runs, and the rest afterwards. */
-export async function indexWhile(backends: OwnBackends, until: Promise<unknown>): Promise<void> {
-  const state = { isOver: false };
-  const over = until.finally(() => {
-    state.isOver = true;
-  });
-  while (!state.isOver) {
-    await emptyOutbox(backends);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-  await over;
-  await emptyOutbox(backends);
 }

@@ -37,7 +37,8 @@ beforeEach(() => {
 async function compareAll(limits?: { runMs: number; maxWaiting: number }): Promise<void> {
   await own.query("delete from reconcile_progress where not holds_mark");
   await reconcile(own.db, own.search, logger, limits);
-  for (let run = 0; run < 50 && !limits && (await unfinished()) > 0; run++)
+  if (limits) return;
+  for (let run = 0; run < 50 && (await unfinished()) > 0; run++)
     await reconcile(own.db, own.search, logger);
 }
 

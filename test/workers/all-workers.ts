@@ -1,8 +1,9 @@
 import { ExportPoller } from "../../consumers/exporter/index.ts";
 import { LogPoller } from "../../consumers/indexer/index.ts";
 import { app } from "../../worker/app.ts";
+import { MetricsSnapshot } from "../../worker/operations/metrics-snapshot.ts";
 
-export { ExportPoller, LogPoller };
+export { ExportPoller, LogPoller, MetricsSnapshot };
 
 /** A poller whose OpenSearch does not answer. */
 export class DeafPoller extends LogPoller {

@@ -23,6 +23,8 @@ type Backends = {
   search: SearchConfig | undefined;
   scope: TenantScope;
   logger: Logger;
+  /** Called where OpenSearch did not answer. */
+  onDegraded: () => void;
 };
 
 /** One page of logs, from OpenSearch if it answers and else from Postgres. */
@@ -51,7 +53,7 @@ export async function findStats(
 }
 
 async function withFallback<T>(
-  { search, logger }: Backends,
+  { search, logger, onDegraded }: Backends,
   fromOpenSearch: (search: SearchConfig) => Promise<T>,
   fromPostgres: () => Promise<T>,
 ): Promise<T & { source: Source }> {
@@ -60,6 +62,7 @@ async function withFallback<T>(
       return { ...(await fromOpenSearch(search)), source: "opensearch" };
     } catch (error) {
       logger.warning("search_degraded", { reason: reasonOf(error) });
+      onDegraded();
     }
   }
   try {
