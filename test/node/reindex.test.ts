@@ -1,5 +1,5 @@
 import type { Client } from "@opensearch-project/opensearch";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { reconcile } from "../../consumers/maintenance/reconcile.ts";
 import { reindex } from "../../consumers/maintenance/reindex.ts";
@@ -16,6 +16,9 @@ import {
   startOwnBackends,
   storeLogs,
 } from "./own-backends.ts";
+
+// Two databases and a machine that may do other things meanwhile.
+vi.setConfig({ testTimeout: 120_000 });
 
 let own: OwnBackends;
 const logger = createLogger("test", "ERROR");
@@ -256,7 +259,7 @@ describe("a reindex", () => {
     ]);
     expect(Object.keys(indices)).toHaveLength(1);
     await expectEqual();
-  }, 120_000);
+  });
 
   test("can be given up before the swap: the old index stays, the new one goes", async () => {
     const before = await indicesAndAliases();

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import { reconcile } from "../../consumers/maintenance/reconcile.ts";
 import { readSettledMark } from "../../db/settled-mark.ts";
@@ -12,6 +12,9 @@ import {
   startOwnBackends,
   storeLogs,
 } from "./own-backends.ts";
+
+// Two databases and a machine that may do other things meanwhile.
+vi.setConfig({ testTimeout: 120_000 });
 
 let own: OwnBackends;
 let tenant = "";
