@@ -1,4 +1,4 @@
-import { and, count, desc, eq, inArray, isNull, sql, type SQL } from "drizzle-orm";
+import { and, count, desc, eq, inArray, isNull, notInArray, sql, type SQL } from "drizzle-orm";
 import { z } from "zod";
 import { deadLetterId, type DeadLetterQueue, deadWork } from "../events/dead-letter.ts";
 import { asRole, type Database } from "./client.ts";
@@ -226,6 +226,33 @@ export async function reviveLetters(db: Database, ids: readonly string[]): Promi
 /** Marks dead letters as redriven that name no work: there is nothing to make possible. */
 export const closeLetters = (db: Database, ids: readonly string[]) =>
   asRole(db, "audit_operator", [closeStatement(db, ids)]);
+
+/**
+ * Forgets messages that name no work and are in the dead-letter queue no more: someone deleted them, and
+ * nothing else can come of them. One that was only out of sight is found again, and dead again.
+ */
+export const forgetVanished = (
+  db: Database,
+  queue: DeadLetterQueue,
+  bodiesThere: readonly string[],
+) =>
+  asRole(db, "audit_operator", [
+    db
+      .update(deadLetters)
+      .set({ redrivenAt: sql`clock_timestamp()` })
+      .where(
+        and(
+          isOpen,
+          eq(deadLetters.queue, queue),
+          isNull(deadLetters.tenantId),
+          sql`last_failed_at < clock_timestamp() - interval '1 minute'`,
+          notInArray(
+            deadLetters.id,
+            bodiesThere.map((body) => deadLetterId(queue, body)),
+          ),
+        ),
+      ),
+  ]);
 
 /** SQS did not take their messages: they are dead still. */
 export const reopenLetters = (db: Database, ids: readonly string[]) =>

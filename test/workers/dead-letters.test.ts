@@ -200,6 +200,20 @@ describe("dead letters", () => {
     }, 10_000);
   });
 
+  test("that are no message of the service are listed until someone deletes them from the queue", async () => {
+    const [log, exports] = [await newQueue(), await newQueue()];
+    const operator = operatorOf(log, exports);
+    await sqs.send(log.deadLetters, [{ body: "rubbish", groupId: "g" }]);
+    const listed = async () => (await operator.list()).items.map((item) => item.tenant_id);
+    const grow = () =>
+      rowsOf(sql`update dead_letters set last_failed_at = now() - interval '2 minutes'`);
+    expect(await listed()).toEqual([null]);
+    await grow();
+    expect(await listed()).toEqual([null]);
+    await sqs.delete(log.deadLetters, await sqs.receive(log.deadLetters, 30, 10, 0));
+    expect(await listed()).toEqual([]);
+  });
+
   test("are listed page by page, and a cursor belongs to its queue", async () => {
     const [log, exports] = [await newQueue(), await newQueue()];
     const tenant = newTenant();

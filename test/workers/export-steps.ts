@@ -15,14 +15,16 @@ export const s3Config = requireSection(parseConfig(workerEnv), "s3");
 export const realS3 = connectS3(s3Config, 10);
 
 /**
- * An export of three parts of 5 MiB and more, on a queue that only the test reads.
+ * An export on a queue that only the test reads; of 60 rows, three parts of 5 MiB and more: 26 rows fill one.
  *
  * @param changes of the Worker's variables
  * @param wanted besides the columns
+ * @param rows a multiple of 4
  */
 export async function largeExport(
   changes: Record<string, string> = {},
   wanted: Record<string, unknown> = {},
+  rows = 60,
 ) {
   const { url, deadLetters } = await newQueue();
   const worker = workersWith({ SQS_EXPORT_QUEUE_URL: url, ...changes });
@@ -30,7 +32,10 @@ export async function largeExport(
   const text = "0123456789abcdef".repeat(13_000);
   for (let n = 0; n < 4; n++) {
     await caller.createAll(
-      Array.from({ length: 15 }, (_, k) => ({ resource_id: `${n}-${k}`, metadata: { text } })),
+      Array.from({ length: rows / 4 }, (_, k) => ({
+        resource_id: `${n}-${k}`,
+        metadata: { text },
+      })),
     );
   }
   const { id } = await start(caller, { columns: ["id", "resource_id", "metadata"], ...wanted });

@@ -36,6 +36,13 @@ describe("the exporter", () => {
     expect(await textOf(done.file_url)).toBe(await expectedText(id));
   });
 
+  test("ends exactly at a part's edge without an empty part", async () => {
+    const { url, caller, id } = await largeExport({}, {}, 52);
+    const done = await workUntilOver(url, toolsOf(url), caller, id);
+    expect(done).toMatchObject({ status: "DONE", parts: 2, rows_exported: 52 });
+    expect(await textOf(done.file_url)).toBe(await expectedText(id));
+  });
+
   test("killed in the middle of a part, is gone on with by another, and the bytes are the same", async () => {
     const { url, caller, id } = await largeExport();
     let uploads = 0;

@@ -1,4 +1,4 @@
-import { type Database, sqlState } from "../../db/client.ts";
+import { type Database, ReplicaBehind, sqlState } from "../../db/client.ts";
 import { countLogsInPostgres, listLogs } from "../../db/list-logs.ts";
 import type { LogFilter, PageRequest } from "../../events/log-filter.ts";
 import type { LogStats } from "../../events/log-stats.ts";
@@ -12,6 +12,9 @@ import { searchLogs, type SearchPage } from "../../search/search-logs.ts";
 
 /** How long OpenSearch may take before Postgres is asked instead. */
 const searchTimeoutMs = 3_000;
+/** A replica that is behind mostly is so by some milliseconds: it is asked again before the primary is. */
+const maxReplicaTries = 3;
+const replicaWaitMs = 150;
 /** SQLSTATE query_canceled. */
 const statementTimeout = "57014";
 
@@ -19,6 +22,8 @@ export type Source = "opensearch" | "postgres";
 
 type Backends = {
   db: Database;
+  /** A read replica, which spares the primary what OpenSearch does not answer. */
+  replica: Database | undefined;
   /** Undefined where no OpenSearch is configured. */
   search: SearchConfig | undefined;
   scope: TenantScope;
@@ -36,7 +41,7 @@ export async function findLogs(
   return withFallback(
     backends,
     (search) => searchLogs(connectSearch(search, searchTimeoutMs), backends.scope, filter, page),
-    () => listLogs(backends.db, backends.scope, filter, page),
+    (db) => listLogs(db, backends.scope, filter, page),
   );
 }
 
@@ -48,15 +53,16 @@ export async function findStats(
   return withFallback(
     backends,
     (search) => countLogs(connectSearch(search, searchTimeoutMs), backends.scope, filter),
-    () => countLogsInPostgres(backends.db, backends.scope, filter),
+    (db) => countLogsInPostgres(db, backends.scope, filter),
   );
 }
 
 async function withFallback<T>(
-  { search, logger, onDegraded }: Backends,
+  backends: Backends,
   fromOpenSearch: (search: SearchConfig) => Promise<T>,
-  fromPostgres: () => Promise<T>,
+  fromPostgres: (db: Database) => Promise<T>,
 ): Promise<T & { source: Source }> {
+  const { search, logger, onDegraded } = backends;
   if (search) {
     try {
       return { ...(await fromOpenSearch(search)), source: "opensearch" };
@@ -66,11 +72,33 @@ async function withFallback<T>(
     }
   }
   try {
-    return { ...(await fromPostgres()), source: "postgres" };
+    return { ...(await fromReplicaOrPrimary(backends, fromPostgres)), source: "postgres" };
   } catch (error) {
     if (sqlState(error) !== statementTimeout) throw error;
     const detail =
       "The search took too long without its index. Narrow it by from and to, or try again.";
     throw new ApiError("search_unavailable", detail, { cause: error });
   }
+}
+
+/** The replica, where it has replayed what the settled mark promises, else the primary. */
+async function fromReplicaOrPrimary<T>(
+  { db, replica, logger }: Backends,
+  read: (db: Database) => Promise<T>,
+): Promise<T> {
+  if (!replica) return read(db);
+  for (let tries = 1; ; tries++) {
+    try {
+      return await read(replica);
+    } catch (error) {
+      // What takes the replica too long would only load the primary as well.
+      if (sqlState(error) === statementTimeout) throw error;
+      if (!(error instanceof ReplicaBehind) || tries === maxReplicaTries) {
+        logger.warning("replica_skipped", { reason: reasonOf(error) });
+        break;
+      }
+      await new Promise((resolve) => setTimeout(resolve, replicaWaitMs));
+    }
+  }
+  return await read(db);
 }

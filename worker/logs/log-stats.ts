@@ -1,5 +1,5 @@
 import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
-import { connectDatabase } from "../../db/client.ts";
+import { connectDatabase, connectReplica } from "../../db/client.ts";
 import { logStatsSchema } from "../../events/log-stats.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
@@ -39,8 +39,10 @@ export const logStats: RouteHandler<typeof logStatsRoute, AppEnv> = async (c) =>
   const { search } = config.sections;
   const db = connectDatabase(requireSection(config, "database"));
   const mark = await settledMark(db, caller.tenantId);
+  const readConfig = config.sections.readDatabase?.replica;
+  const replica = readConfig && connectReplica(readConfig, mark.walPosition);
   const onDegraded = () => countDegradedSearch(c, db);
-  const backends = { db, search, scope, logger, onDegraded };
+  const backends = { db, replica, search, scope, logger, onDegraded };
   const { source, ...data } = await findStats(backends, filter);
   const indexedThrough = new Date(search ? mark.indexedThrough : mark.safeTime).toISOString();
   return c.json({ data, indexed_through: indexedThrough, source }, 200);

@@ -1,7 +1,11 @@
 import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
 import { SqsError } from "../../aws/sqs.ts";
 import { connectDatabase, type Database } from "../../db/client.ts";
-import { type DeadLetterRow, listDeadLetters as readLetters } from "../../db/dead-letters.ts";
+import {
+  type DeadLetterRow,
+  forgetVanished,
+  listDeadLetters as readLetters,
+} from "../../db/dead-letters.ts";
 import { type DeadLetterQueue, deadLetterQueues } from "../../events/dead-letter.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
@@ -136,6 +140,12 @@ async function lookInto(
     const { held, more } = await holdMessages(graveyard, peekedAtOnce);
     try {
       const dead = await recordHeld(db, graveyard, held);
+      if (more === 0)
+        await forgetVanished(
+          db,
+          queue,
+          dead.map(({ body }) => body),
+        );
       return dead.length + more;
     } finally {
       await letGo(graveyard, held);
