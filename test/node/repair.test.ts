@@ -310,6 +310,8 @@ describe("an index that is lost", () => {
 });
 
 test("a comparison while writes go on, whose commits come late, takes nothing for lost", async () => {
+  // A new index does not answer for a moment.
+  await storedAndIndexed(1);
   const isOver = { value: false };
   const tenants = Array.from({ length: 4 }, (_, at) => `${tenant}-${at}`);
   const writer = async (tenantId: string) => {
