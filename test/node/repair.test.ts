@@ -270,15 +270,19 @@ describe("an index that is lost", () => {
     expect((await own.query("select 1 from pending_index")).length).toBe(300);
     let runs = 1;
     for (; runs < 60; runs++) {
+      // With an outbox that has nothing left, only the gap holds the mark back.
+      for (const step of [async () => {}, () => emptyOutbox(own)]) {
+        await step();
+        const { indexedThrough } = await readSettledMark(own.db, tenant);
+        const found = await documentsOf(tenant);
+        const promised = ids.filter((id) => idTime(id) < indexedThrough);
+        expect(promised.filter((id) => !found.has(id))).toEqual([]);
+      }
       const { indexedThrough } = await readSettledMark(own.db, tenant);
-      const found = await documentsOf(tenant);
-      const promised = ids.filter((id) => idTime(id) < indexedThrough);
-      expect(promised.filter((id) => !found.has(id))).toEqual([]);
-      if (found.size === ids.length && indexedThrough > idTime(ids.at(-1) ?? "")) break;
-      await emptyOutbox(own);
+      if (indexedThrough > idTime(ids.at(-1) ?? "")) break;
       await reconcile(own.db, own.search, logger, { runMs: 10_000, maxWaiting: 300 });
     }
-    expect(runs).toBeGreaterThan(3);
+    expect(runs).toBeGreaterThan(2);
     expect(runs).toBeLessThan(60);
     await expectWhole(ids);
   });
