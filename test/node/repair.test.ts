@@ -1,10 +1,11 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, test, vi } from "vitest";
 import { z } from "zod";
 import { reconcile } from "../../consumers/maintenance/reconcile.ts";
 import { readSettledMark } from "../../db/settled-mark.ts";
 import { firstIdAt, idTime } from "../../events/ids.ts";
 import { createLogger, type LogFields } from "../../platform/logger.ts";
 import { indexDocument } from "../../search/index-logs.ts";
+import "../provided.ts";
 import {
   emptyOutbox,
   newLog,
@@ -16,6 +17,7 @@ import {
 // Two databases and a machine that may do other things meanwhile.
 vi.setConfig({ testTimeout: 120_000 });
 
+const searchMissing = inject("searchMissing");
 let own: OwnBackends;
 let tenant = "";
 let n = 0;
@@ -29,9 +31,11 @@ const logger = {
 };
 
 beforeAll(async () => {
-  own = await startOwnBackends();
+  if (searchMissing === "") own = await startOwnBackends();
 });
-afterAll(() => own.stop());
+afterAll(async () => {
+  if (searchMissing === "") await own.stop();
+});
 beforeEach(() => {
   tenant = `tenant-${++n}`;
 });
@@ -106,7 +110,7 @@ async function expectWhole(ids: string[]): Promise<void> {
   expect(events).toEqual([]);
 }
 
-describe("the comparison", () => {
+describe.skipIf(searchMissing !== "")(`the comparison (skipped: ${searchMissing})`, () => {
   test("finds nothing where there is nothing to find", async () => {
     const ids = await storedAndIndexed(250);
     expect(await repairsOf(compareAll)).toEqual({});
@@ -259,7 +263,7 @@ describe("the comparison", () => {
   });
 });
 
-describe("an index that is lost", () => {
+describe.skipIf(searchMissing !== "")(`an index that is lost (skipped: ${searchMissing})`, () => {
   test("is known at once, fills again at a bounded rate, and the mark never passes what is missing", async () => {
     const ids = await storedAndIndexed(1_000);
     await compareAll();
@@ -313,66 +317,69 @@ describe("an index that is lost", () => {
   });
 });
 
-test("a comparison while writes go on, whose commits come late, takes nothing for lost", async () => {
-  // A new index does not answer for a moment.
-  await storedAndIndexed(1);
-  const isOver = { value: false };
-  const tenants = Array.from({ length: 4 }, (_, at) => `${tenant}-${at}`);
-  const writer = async (tenantId: string) => {
-    while (!isOver.value) {
-      const client = await own.pool.connect();
-      try {
-        await client.query("begin");
-        await client.query("select lock_write()");
-        await client.query(`insert into tenants (id) values ($1) on conflict do nothing`, [
-          tenantId,
-        ]);
-        await client.query(
-          `with stamp as materialized (select date_trunc('milliseconds', clock_timestamp()) as at),
+test.skipIf(searchMissing !== "")(
+  "a comparison while writes go on, whose commits come late, takes nothing for lost",
+  async () => {
+    // A new index does not answer for a moment.
+    await storedAndIndexed(1);
+    const isOver = { value: false };
+    const tenants = Array.from({ length: 4 }, (_, at) => `${tenant}-${at}`);
+    const writer = async (tenantId: string) => {
+      while (!isOver.value) {
+        const client = await own.pool.connect();
+        try {
+          await client.query("begin");
+          await client.query("select lock_write()");
+          await client.query(`insert into tenants (id) values ($1) on conflict do nothing`, [
+            tenantId,
+          ]);
+          await client.query(
+            `with stamp as materialized (select date_trunc('milliseconds', clock_timestamp()) as at),
            stored as (
              insert into audit_logs (id, tenant_id, created_at, occurred_at, recorded_by, action, severity, actor_type, resource_type, resource_id, metadata, before_state, after_state, targets)
              select audit_log_id(at, n), $1, at, at, 'test', 'a', 'INFO', 'user', 'r', '1', '{"n": 9007199254740993}', '{}', '{}', '[]'
              from stamp, generate_series(1, 5) as n returning id
            )
            insert into pending_index (tenant_id, log_id) select $1, id from stored`,
-          [tenantId],
-        );
-        await client.query("select pg_sleep(random() * 0.08)");
-        await client.query("commit");
-      } finally {
-        client.release();
+            [tenantId],
+          );
+          await client.query("select pg_sleep(random() * 0.08)");
+          await client.query("commit");
+        } finally {
+          client.release();
+        }
       }
-    }
-  };
-  const indexer = async () => {
-    while (!isOver.value) {
-      await emptyOutbox(own);
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-  };
-  const working = Promise.all([...tenants, ...tenants].map(writer).concat(indexer()));
-  let runs = 0;
-  try {
-    const until = Date.now() + 12_000;
-    const counts = await repairsOf(async () => {
-      for (; Date.now() < until; runs++) {
-        await own.query("delete from reconcile_progress where not holds_mark");
-        await reconcile(own.db, own.search, logger);
+    };
+    const indexer = async () => {
+      while (!isOver.value) {
+        await emptyOutbox(own);
+        await new Promise((resolve) => setTimeout(resolve, 10));
       }
-    });
-    expect(counts).toEqual({});
-  } finally {
-    isOver.value = true;
-    await working;
-  }
-  expect(runs).toBeGreaterThan(2);
-  await emptyOutbox(own);
-  for (const one of tenants) {
-    const [row] = await own.query<{ n: number }>(
-      "select count(*)::int as n from audit_logs where tenant_id = $1",
-      [one],
-    );
-    expect((await documentsOf(one)).size).toBe(row?.n);
-    expect(row?.n).toBeGreaterThan(50);
-  }
-});
+    };
+    const working = Promise.all([...tenants, ...tenants].map(writer).concat(indexer()));
+    let runs = 0;
+    try {
+      const until = Date.now() + 12_000;
+      const counts = await repairsOf(async () => {
+        for (; Date.now() < until; runs++) {
+          await own.query("delete from reconcile_progress where not holds_mark");
+          await reconcile(own.db, own.search, logger);
+        }
+      });
+      expect(counts).toEqual({});
+    } finally {
+      isOver.value = true;
+      await working;
+    }
+    expect(runs).toBeGreaterThan(2);
+    await emptyOutbox(own);
+    for (const one of tenants) {
+      const [row] = await own.query<{ n: number }>(
+        "select count(*)::int as n from audit_logs where tenant_id = $1",
+        [one],
+      );
+      expect((await documentsOf(one)).size).toBe(row?.n);
+      expect(row?.n).toBeGreaterThan(50);
+    }
+  },
+);
