@@ -1,8 +1,7 @@
-import { type AuditLog, auditLogJson } from "../../events/audit-log.ts";
-import { csvHeader, csvRow } from "../../events/csv.ts";
-import { csvValues, type ExportColumn } from "../../events/csv-columns.ts";
+import type { ExportLine } from "../../db/export-pages.ts";
+import { csvHeader, type ExportColumn } from "../../events/csv-columns.ts";
 import type { ExportCompression, ExportFormat } from "../../events/export.ts";
-import { partEncoder } from "./part-encoder.ts";
+import { type BufferPool, partEncoder } from "./part-encoder.ts";
 
 export type Part = {
   number: number;
@@ -10,6 +9,8 @@ export type Part = {
   firstId: string | null;
   lastId: string | null;
   bytes: () => Promise<Uint8Array<ArrayBuffer>>;
+  /** To be called when the bytes are not needed any more: a later part takes their place. */
+  release: () => void;
 };
 
 const mebibyte = 1024 * 1024;
@@ -26,7 +27,7 @@ export const partSize: PartSize = (number) =>
 const blockLength = 64 * 1024;
 
 /**
- * Makes parts of logs, each of whole rows. Where a part ends depends on its own rows only, not on pages or
+ * Makes parts of lines, each of whole rows. Where a part ends depends on its own rows only, not on pages or
  * interruptions: whoever makes a part again makes the same.
  */
 export class PartCutter {
@@ -36,6 +37,7 @@ export class PartCutter {
   private firstId: string | null = null;
   private lastId: string | null = null;
   private number: number;
+  private readonly pool: BufferPool = [];
   private readonly wanted: Wanted;
   private readonly sizeOf: PartSize;
 
@@ -44,7 +46,7 @@ export class PartCutter {
     this.wanted = wanted;
     this.number = number;
     this.sizeOf = sizeOf;
-    this.encoder = partEncoder(wanted.compression, sizeOf(number));
+    this.encoder = partEncoder(wanted.compression, sizeOf(number), this.pool);
     if (number === 1 && wanted.format === "csv") this.block = csvHeader(wanted.columns);
   }
 
@@ -54,11 +56,11 @@ export class PartCutter {
   }
 
   /** Takes a log. Returns a part where this log was its last. */
-  async add(log: AuditLog): Promise<Part | undefined> {
-    this.block += this.rowOf(log);
+  async add({ id, line }: ExportLine): Promise<Part | undefined> {
+    this.block += line;
     this.rows++;
-    this.firstId ??= log.id;
-    this.lastId = log.id;
+    this.firstId ??= id;
+    this.lastId = id;
     if (this.block.length < blockLength) return undefined;
     await this.flush();
     return this.encoder.size() < this.sizeOf(this.number) ? undefined : this.cut();
@@ -86,13 +88,15 @@ export class PartCutter {
     this.rows = 0;
     this.firstId = null;
     this.lastId = null;
-    this.encoder = partEncoder(this.wanted.compression, this.sizeOf(this.number));
-    return { number, rows, firstId, lastId, bytes: () => encoder.end() };
-  }
-
-  private rowOf(log: AuditLog): string {
-    const { format, columns } = this.wanted;
-    return format === "csv" ? csvRow(csvValues(log, columns)) : `${auditLogJson(log, columns)}\n`;
+    this.encoder = partEncoder(this.wanted.compression, this.sizeOf(this.number), this.pool);
+    return {
+      number,
+      rows,
+      firstId,
+      lastId,
+      bytes: () => encoder.end(),
+      release: () => encoder.release(),
+    };
   }
 }
 

@@ -6,35 +6,59 @@ export type PartEncoder = {
   /** Bytes of the part so far, at least: a compressor holds some back. */
   size(): number;
   end(): Promise<Uint8Array<ArrayBuffer>>;
+  /** Gives its buffer back. What `end` gave must not be used any more. */
+  release(): void;
 };
 
-/** @param expectedBytes how large the part will be, about */
-export function partEncoder(compression: ExportCompression, expectedBytes: number): PartEncoder {
-  return compression === "gzip" ? gzipEncoder() : plainEncoder(expectedBytes);
+/** Large buffers that have been used and are free again: else each part leaves one to the garbage collector. */
+export type BufferPool = Uint8Array<ArrayBuffer>[];
+
+/**
+ * @param expectedBytes how large the part will be, about
+ * @param pool where it takes its buffer from, if one is there
+ */
+export function partEncoder(
+  compression: ExportCompression,
+  expectedBytes: number,
+  pool: BufferPool,
+): PartEncoder {
+  return compression === "gzip" ? gzipEncoder() : plainEncoder(expectedBytes, pool);
 }
 
 /** Room for the last rows of a part, which end beyond its size. */
 const slack = 512 * 1024;
 
-function plainEncoder(expectedBytes: number): PartEncoder {
+/** Where a part begins, so that a small export stays small. */
+const firstLength = 64 * 1024;
+
+function plainEncoder(expectedBytes: number, pool: BufferPool): PartEncoder {
   const encoder = new TextEncoder();
-  let buffer = new Uint8Array(64 * 1024);
+  let buffer = new Uint8Array(firstLength);
   let used = 0;
+
+  function grow(needed: number): void {
+    const free = pool.pop();
+    const grown =
+      free && free.length >= needed
+        ? free
+        : new Uint8Array(Math.max(needed, expectedBytes + slack, buffer.length * 2));
+    grown.set(buffer.subarray(0, used));
+    buffer = grown;
+  }
+
   return {
     async write(text) {
       // A UTF-16 unit becomes three bytes at most.
       const needed = used + text.length * 3;
-      if (needed > buffer.length) {
-        const grown = new Uint8Array(
-          Math.max(needed, used === 0 ? 0 : expectedBytes + slack, buffer.length * 2),
-        );
-        grown.set(buffer.subarray(0, used));
-        buffer = grown;
-      }
+      if (needed > buffer.length) grow(needed);
       used += encoder.encodeInto(text, buffer.subarray(used)).written;
     },
     size: () => used,
     end: async () => buffer.subarray(0, used),
+    release() {
+      if (buffer.length > firstLength) pool.push(buffer);
+      buffer = new Uint8Array(0);
+    },
   };
 }
 
@@ -67,5 +91,6 @@ function gzipEncoder(): PartEncoder {
       }
       return whole;
     },
+    release() {},
   };
 }

@@ -113,8 +113,8 @@ class Slice {
         // It is awaited in the next round; a slice that ends before does not care.
         next.catch(() => {});
       }
-      for (const log of page.logs) {
-        const part = await this.cutter.add(log);
+      for (const row of page.rows) {
+        const part = await this.cutter.add(row);
         if (!part) continue;
         await this.upload(part);
         if (this.isOver()) {
@@ -166,7 +166,7 @@ class Slice {
     this.uploading.catch(() => {});
   }
 
-  private async store({ bytes: encoded, ...part }: Part): Promise<void> {
+  private async store({ bytes: encoded, release, ...part }: Part): Promise<void> {
     const { db, s3 } = this.tools;
     const { row, claim } = this;
     const bytes = await encoded();
@@ -176,6 +176,7 @@ class Slice {
     try {
       const etag = await s3.uploadPart(key, uploadId, part.number, bytes, digest);
       const stored = { ...part, etag, sha256: digest, bytes: bytes.byteLength };
+      release();
       await recordPart(db, claim, row.attempt, stored);
     } catch (error) {
       if (error instanceof S3Error && error.code === "NoSuchUpload")
