@@ -26,7 +26,7 @@ export type RangeRows = { rows: ExportLine[]; bytes: number; isCut: boolean };
 
 /** A page has at most as many rows, and about as many bytes: three of them are in memory at once. */
 export const maxPageRows = 10_000;
-export const maxPageBytes = 2 * 1024 * 1024;
+export const maxPageBytes = 1280 * 1024;
 const countTimeoutMs = 4_000;
 
 /** An export from its filter's `from`, or after the last id that it has, to its bound or its filter's `to`. */
