@@ -18,6 +18,7 @@ import { type ExportMessage, exportMessageFor, parseExportMessage } from "../../
 import { reasonOf } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { type Outcome, visibilitySeconds } from "../poll-queue.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 import { failureOf, UploadGone } from "./export-errors.ts";
 import type { PartSize } from "./part-cutter.ts";
 import { runSlice, type SliceEnd } from "./run-slice.ts";
@@ -29,6 +30,7 @@ export type ExportTools = {
   queueUrl: string;
   search: Client | undefined;
   logger: Logger;
+  buffers?: BufferPool;
   sizeOf?: PartSize;
   sliceMs?: number;
 };

@@ -8,6 +8,7 @@ import { createLogger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
 import { connectSearch } from "../../search/client.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
+import { BufferPool } from "./buffer-pool.ts";
 import { exportMessage, type ExportTools } from "./export-message.ts";
 
 const loggerName = "consumer_export_consumer_logger";
@@ -22,6 +23,7 @@ type Env = { EXPORT_POLLER: DurableObjectNamespace<ExportPoller> };
 /** Polls SQS_EXPORT_QUEUE_URL and writes the exports that its messages name to S3. */
 export class ExportPoller extends QueuePoller {
   private readonly running = new Set<Promise<void>>();
+  private readonly buffers = new BufferPool();
   private requests = 0;
 
   constructor(context: DurableObjectState, env: object) {
@@ -76,6 +78,7 @@ export class ExportPoller extends QueuePoller {
       queueUrl: sqs.exportQueueUrl,
       search: search && connectSearch(search, searchTimeoutMs),
       logger: this.logger,
+      buffers: this.buffers,
     };
   }
 }

@@ -1,7 +1,8 @@
 import type { ExportLine } from "../../db/export-pages.ts";
 import { csvHeader, type ExportColumn } from "../../events/csv-columns.ts";
 import type { ExportCompression, ExportFormat } from "../../events/export.ts";
-import { type BufferPool, partEncoder } from "./part-encoder.ts";
+import { BufferPool } from "./buffer-pool.ts";
+import { partEncoder } from "./part-encoder.ts";
 
 export type Part = {
   number: number;
@@ -37,12 +38,18 @@ export class PartCutter {
   private firstId: string | null = null;
   private lastId: string | null = null;
   private number: number;
-  private readonly pool: BufferPool = [];
+  private readonly pool: BufferPool;
   private readonly wanted: Wanted;
   private readonly sizeOf: PartSize;
 
   /** @param number of the first part that it makes: 1 begins with the header of a CSV file */
-  constructor(wanted: Wanted, number: number, sizeOf: PartSize = partSize) {
+  constructor(
+    wanted: Wanted,
+    number: number,
+    sizeOf: PartSize = partSize,
+    pool: BufferPool = new BufferPool(),
+  ) {
+    this.pool = pool;
     this.wanted = wanted;
     this.number = number;
     this.sizeOf = sizeOf;

@@ -1,4 +1,5 @@
 import type { ExportCompression } from "../../events/export.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 
 /** Collects the bytes of one part. Nothing of it is kept anywhere but here until it is uploaded. */
 export type PartEncoder = {
@@ -9,9 +10,6 @@ export type PartEncoder = {
   /** Gives its buffer back. What `end` gave must not be used any more. */
   release(): void;
 };
-
-/** Large buffers that have been used and are free again: else each part leaves one to the garbage collector. */
-export type BufferPool = Uint8Array<ArrayBuffer>[];
 
 /**
  * @param expectedBytes how large the part will be, about
@@ -37,11 +35,8 @@ function plainEncoder(expectedBytes: number, pool: BufferPool): PartEncoder {
   let used = 0;
 
   function grow(needed: number): void {
-    const free = pool.pop();
-    const grown =
-      free && free.length >= needed
-        ? free
-        : new Uint8Array(Math.max(needed, expectedBytes + slack, buffer.length * 2));
+    const length = Math.max(needed, expectedBytes + slack);
+    const grown = pool.take(length) ?? new Uint8Array(Math.max(length, buffer.length * 2));
     grown.set(buffer.subarray(0, used));
     buffer = grown;
   }
@@ -56,7 +51,7 @@ function plainEncoder(expectedBytes: number, pool: BufferPool): PartEncoder {
     size: () => used,
     end: async () => buffer.subarray(0, used),
     release() {
-      if (buffer.length > firstLength) pool.push(buffer);
+      if (buffer.length > firstLength) pool.give(buffer);
       buffer = new Uint8Array(0);
     },
   };

@@ -11,6 +11,7 @@ import {
 } from "../../db/export-work.ts";
 import type { ExportRow } from "../../db/exports.ts";
 import { contentType, exportKey, fileName } from "../../events/export-files.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 import { ExportRefused, UploadGone } from "./export-errors.ts";
 import { finishExport } from "./finish-export.ts";
 import { maxParts, type Part, PartCutter, type PartSize, partSize } from "./part-cutter.ts";
@@ -23,6 +24,8 @@ export type SliceTools = {
   search: Client | undefined;
   /** Throws when the claim was lost in the meantime. */
   check: () => void;
+  /** Where parts take their buffers from, and leave them for the next slice. */
+  buffers?: BufferPool;
   sizeOf?: PartSize;
   sliceMs?: number;
 };
@@ -89,7 +92,7 @@ class Slice {
     this.source = source;
     this.deadline = deadline;
     this.uploadId = row.uploadId;
-    this.cutter = new PartCutter(row, row.parts + 1, tools.sizeOf ?? partSize);
+    this.cutter = new PartCutter(row, row.parts + 1, tools.sizeOf ?? partSize, tools.buffers);
   }
 
   async run(): Promise<SliceEnd> {
