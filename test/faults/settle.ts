@@ -1,0 +1,126 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
+import type { ApiClient } from "./api-client.ts";
+import type { Cluster } from "./cluster.ts";
+import { setLateCommits } from "./late-commits.ts";
+import { backendKinds } from "./plan-faults.ts";
+import type { Follower } from "./readers.ts";
+import type { World } from "./world.ts";
+
+export type Settled = {
+  /** What was not over in time: empty where all is. */
+  unsettled: string[];
+  /** Exports that had failed, and were retried as their users would. */
+  failedExports: ReadonlySet<string>;
+  tookMs: number;
+};
+
+const everyMs = 500;
+const cronsEveryMs = 2_000;
+const maxRetries = 5;
+
+/** Ends the faults. */
+export async function calm(world: World): Promise<void> {
+  for (const kind of backendKinds) {
+    world.proxies[kind].rules = [];
+    await world.proxies[kind].accept();
+  }
+  await setLateCommits(world.database, 0, 0);
+}
+
+/**
+ * Waits until nothing is left to do, without faults. Minutes that the service would wait for are made to
+ * pass: while no Worker runs, its leases in Postgres and the visibility timeouts in SQS run out.
+ *
+ * @param limitMs bound of the wait
+ */
+export async function settle(
+  world: World,
+  cluster: Cluster,
+  clients: readonly ApiClient[],
+  followers: readonly Follower[],
+  limitMs: number,
+): Promise<Settled> {
+  const began = Date.now();
+  await cluster.kill();
+  await world.queueWatch.expire(world.sqs, "all");
+  await world.database.query(
+    "update export_pipelines set lease_until = clock_timestamp() where lease_until is not null",
+  );
+  await passTime(world);
+  await cluster.restart();
+
+  const retries = new Map<string, number>();
+  let lastCrons = 0;
+  let unsettled: string[] = ["nothing was looked at"];
+  while (unsettled.length > 0 && Date.now() - began < limitMs) {
+    if (Date.now() - lastCrons > cronsEveryMs) {
+      lastCrons = Date.now();
+      await passTime(world);
+      await world.queueWatch.expire(world.sqs, "undelivered");
+      await cluster.fireCrons();
+      await retryExports(world, clients, retries);
+    }
+    await sleep(everyMs);
+    for (const follower of followers) while (await follower.next());
+    unsettled = await leftToDo(world, followers);
+  }
+  return { unsettled, failedExports: new Set(retries.keys()), tookMs: Date.now() - began };
+}
+
+/** What waits for the sweep is overdue, as it is some minutes later. */
+async function passTime({ database }: World): Promise<void> {
+  await database.query(`
+    update pending_index set due_at = clock_timestamp() - interval '1 second';
+    update export_pipelines set due_at = clock_timestamp() - interval '1 second'
+      where status in ('PENDING', 'IN_PROGRESS') and coalesce(lease_until, '-infinity') < clock_timestamp();
+  `);
+}
+
+const exportRows = z.array(z.object({ tenant_id: z.string(), id: z.string() }));
+
+async function retryExports(
+  { database }: World,
+  clients: readonly ApiClient[],
+  retries: Map<string, number>,
+): Promise<void> {
+  const { rows } = await database.query(
+    "select tenant_id, id from export_pipelines where status = 'FAILED'",
+  );
+  for (const { tenant_id: tenantId, id } of exportRows.parse(rows)) {
+    const count = retries.get(id) ?? 0;
+    if (count >= maxRetries) continue;
+    retries.set(id, count + 1);
+    const client = clients.find(({ tenant }) => tenant === tenantId);
+    await client?.call("POST", `/logs/export/${id}/retry`);
+  }
+}
+
+async function leftToDo(world: World, followers: readonly Follower[]): Promise<string[]> {
+  const { database, sqs, queues, proxies } = world;
+  const left: string[] = [];
+  const note = (count: number, what: string) => count > 0 && left.push(`${count} ${what}`);
+  note(proxies.postgres.underWay + proxies.opensearch.underWay, "calls under way");
+  const count = async (query: string) => {
+    const { rows } = await database.query<{ n: number }>(`select count(*)::int as n from ${query}`);
+    return rows[0]?.n ?? 0;
+  };
+  note(await count("pending_index"), "logs in the outbox");
+  note(
+    await count("export_pipelines where status in ('PENDING', 'IN_PROGRESS', 'FAILED')"),
+    "exports not over",
+  );
+  for (const [name, url] of Object.entries(queues)) {
+    const { waiting, inFlight } = await sqs.depth(url);
+    note(waiting + inFlight, `messages in the queue of ${name}`);
+  }
+  for (const { tenant, seen } of followers) {
+    const stored = await count(
+      `audit_logs where tenant_id = '${tenant}' and not exists (
+        select from index_failures where (tenant_id, log_id) = (audit_logs.tenant_id, audit_logs.id)
+      )`,
+    );
+    note(Math.max(stored - seen.size, 0), `logs that a follower has not seen`);
+  }
+  return left;
+}
