@@ -53,12 +53,13 @@ export class QueueWatch {
    */
   async expire(sqs: Sqs, which: "undelivered" | "all"): Promise<void> {
     const chosen = [...this.#held.values()].filter((held) => which === "all" || !held.isDelivered);
+    // Before they are visible: some poll takes them at once, under a new receipt.
+    for (const { message } of chosen) this.#held.delete(message.messageId);
     for (const [queueUrl, held] of Map.groupBy(chosen, (one) => one.queueUrl))
       await sqs.retryLater(
         queueUrl,
         held.map(({ message }) => ({ message, delaySeconds: 0 })),
       );
-    for (const { message } of chosen) this.#held.delete(message.messageId);
   }
 
   #forget(receiptHandle: string): void {
