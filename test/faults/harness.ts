@@ -45,6 +45,8 @@ export type Report = {
   kills: number;
   /** Events of the Workers' logs that tell of a failure and of what was done about it. */
   retries: ReadonlyMap<string, number>;
+  /** Open uploads that no call ever named: see checkLeftOver. */
+  orphanedUploads: number;
   checks: readonly Check[];
 };
 
@@ -140,6 +142,7 @@ async function runOn(
   const poisoned = new Set(
     stored.filter((log) => poisonedMarkers.has(log.resource_id)).map(({ id }) => id),
   );
+  const leftOver = await checkLeftOver(world, poisoned, settled.failedExports);
   const checks: Check[] = [
     { name: "everything comes to rest", checked: 1, broken: settled.unsettled },
     {
@@ -150,7 +153,7 @@ async function runOn(
     ...checkStored(ledger, stored),
     ...(await checkIndexed(world, stored, poisoned, followers)),
     ...(await checkExports(world, clients, asked, stored, poisoned, runDir)),
-    ...(await checkLeftOver(world, poisoned, settled.failedExports)),
+    ...leftOver.checks,
     { name: "no log line holds what a client sent", ...workerLog.leaks() },
   ];
   return {
@@ -162,6 +165,7 @@ async function runOn(
     faults: faultsOf(world),
     kills,
     retries: workerLog.retries,
+    orphanedUploads: leftOver.orphanedUploads,
     checks,
   };
 }

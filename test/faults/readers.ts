@@ -58,6 +58,7 @@ export class Follower {
   readonly #seen = new Set<string>();
   #cursor: string | undefined;
   #last = "";
+  #through = "";
 
   constructor(options: ReaderOptions) {
     this.#options = options;
@@ -68,6 +69,10 @@ export class Follower {
   }
   get seen(): ReadonlySet<string> {
     return this.#seen;
+  }
+  /** What the service says of the last page, where that was the end: all before this time was there. */
+  get through(): string {
+    return this.#through;
   }
 
   async run(): Promise<void> {
@@ -98,7 +103,9 @@ export class Follower {
     }
     if (found.next_cursor === null) ledger.broken.push("an ascending page had no next_cursor");
     else this.#cursor = found.next_cursor;
-    return found.items.length === 100;
+    const isFull = found.items.length === 100;
+    this.#through = isFull ? "" : found.indexed_through;
+    return isFull;
   }
 }
 

@@ -18,6 +18,8 @@ export type Settled = {
 const everyMs = 500;
 const cronsEveryMs = 2_000;
 const maxRetries = 5;
+/** Longer than any part of the service waits by itself. */
+const stalledMs = 100_000;
 
 /** Ends the faults. */
 export async function calm(world: World): Promise<void> {
@@ -32,7 +34,7 @@ export async function calm(world: World): Promise<void> {
  * Waits until nothing is left to do, without faults. Minutes that the service would wait for are made to
  * pass: while no Worker runs, its leases in Postgres and the visibility timeouts in SQS run out.
  *
- * @param limitMs bound of the wait
+ * @param limitMs bound of the wait; it is given up sooner where nothing changes any more
  */
 export async function settle(
   world: World,
@@ -52,8 +54,13 @@ export async function settle(
 
   const retries = new Map<string, number>();
   let lastCrons = 0;
+  let lastChange = Date.now();
   let unsettled: string[] = ["nothing was looked at"];
-  while (unsettled.length > 0 && Date.now() - began < limitMs) {
+  while (
+    unsettled.length > 0 &&
+    Date.now() - began < limitMs &&
+    Date.now() - lastChange < stalledMs
+  ) {
     if (Date.now() - lastCrons > cronsEveryMs) {
       lastCrons = Date.now();
       await passTime(world);
@@ -63,7 +70,9 @@ export async function settle(
     }
     await sleep(everyMs);
     for (const follower of followers) while (await follower.next());
-    unsettled = await leftToDo(world, followers);
+    const left = await leftToDo(world, followers);
+    if (left.join() !== unsettled.join()) lastChange = Date.now();
+    unsettled = left;
   }
   return { unsettled, failedExports: new Set(retries.keys()), tookMs: Date.now() - began };
 }
@@ -114,13 +123,14 @@ async function leftToDo(world: World, followers: readonly Follower[]): Promise<s
     const { waiting, inFlight } = await sqs.depth(url);
     note(waiting + inFlight, `messages in the queue of ${name}`);
   }
-  for (const { tenant, seen } of followers) {
-    const stored = await count(
-      `audit_logs where tenant_id = '${tenant}' and not exists (
-        select from index_failures where (tenant_id, log_id) = (audit_logs.tenant_id, audit_logs.id)
-      )`,
+  const { rows } = await database.query<{ tenant_id: string; newest: Date }>(
+    "select tenant_id, max(created_at) as newest from audit_logs group by tenant_id",
+  );
+  for (const { tenant_id: tenantId, newest } of rows) {
+    const behind = followers.filter(
+      ({ tenant, through }) => tenant === tenantId && through <= newest.toISOString(),
     );
-    note(Math.max(stored - seen.size, 0), `logs that a follower has not seen`);
+    note(behind.length, "followers are behind");
   }
   return left;
 }

@@ -3,8 +3,6 @@ import type { Answered } from "./fault-proxy.ts";
 export type Upload = {
   id: string;
   path: string;
-  /** Whether its id ever reached who asked for it. */
-  isKnown: boolean;
   /** Whether any call named it since. */
   isUsed: boolean;
 };
@@ -22,7 +20,7 @@ export class UploadWatch {
   }
 
   /** To be told of every answer of the S3 proxy. */
-  onAnswer({ call, status, answer, isDelivered }: Answered): void {
+  onAnswer({ call, status, answer }: Answered): void {
     const url = new URL(call.path, "http://s3");
     const text = answer.toString();
     const isDone = status < 300 && !text.includes("<Error>");
@@ -30,7 +28,7 @@ export class UploadWatch {
       const id = /<UploadId>([^<]+)<\/UploadId>/.exec(text)?.[1];
       if (!isDone || id === undefined) return;
       this.#begun++;
-      this.#open.set(id, { id, path: url.pathname, isKnown: isDelivered, isUsed: false });
+      this.#open.set(id, { id, path: url.pathname, isUsed: false });
       return;
     }
     const id = url.searchParams.get("uploadId");
