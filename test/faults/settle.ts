@@ -17,6 +17,7 @@ export type Settled = {
 
 const everyMs = 500;
 const cronsEveryMs = 2_000;
+const progressEveryMs = 10_000;
 const maxRetries = 5;
 /** Longer than any part of the service waits by itself. */
 const stalledMs = 100_000;
@@ -42,6 +43,7 @@ export async function settle(
   clients: readonly ApiClient[],
   followers: readonly Follower[],
   limitMs: number,
+  onProgress: (text: string) => void,
 ): Promise<Settled> {
   const began = Date.now();
   await cluster.kill();
@@ -55,6 +57,7 @@ export async function settle(
   const retries = new Map<string, number>();
   let lastCrons = 0;
   let lastChange = Date.now();
+  let lastProgress = Date.now();
   let unsettled: string[] = ["nothing was looked at"];
   while (
     unsettled.length > 0 &&
@@ -73,6 +76,10 @@ export async function settle(
     const left = await leftToDo(world, followers);
     if (left.join() !== unsettled.join()) lastChange = Date.now();
     unsettled = left;
+    if (Date.now() - lastProgress > progressEveryMs) {
+      lastProgress = Date.now();
+      onProgress(left.join(", "));
+    }
   }
   return { unsettled, failedExports: new Set(retries.keys()), tookMs: Date.now() - began };
 }
