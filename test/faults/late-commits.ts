@@ -2,23 +2,18 @@ import type pg from "pg";
 
 /**
  * Lets some transactions that write logs commit late: up to so long after their ids were made, while
- * others are made and committed. So it is by chance in any busy database, and here all the time.
+ * others are made, committed and indexed. So it is by chance in any busy database, and here all the time.
  */
 export async function installLateCommits(client: pg.Client): Promise<void> {
   await client.query(`
-    create table late_commits (share real not null, most_ms integer not null);
-    insert into late_commits values (0, 0);
+    create table late_commits (tenant_id text primary key, share real not null, most_ms integer not null);
     create function commit_late() returns trigger language plpgsql security definer as $$
-    declare
-      late late_commits;
     begin
       -- Once for a transaction, not for each of its logs.
       if coalesce(current_setting('faults.commits', true), '') = '' then
         perform set_config('faults.commits', 'asked', true);
-        select * into late from late_commits;
-        if random() < late.share then
-          perform pg_sleep(random() * late.most_ms / 1000.0);
-        end if;
+        perform pg_sleep(random() * most_ms / 1000.0) from late_commits
+        where tenant_id = new.tenant_id and random() < share;
       end if;
       return null;
     end
@@ -28,10 +23,20 @@ export async function installLateCommits(client: pg.Client): Promise<void> {
   `);
 }
 
-export async function setLateCommits(
+/** @param share of the tenant's transactions, from 0 to 1 */
+export async function commitLate(
   client: pg.Client,
+  tenant: string,
   share: number,
   mostMs: number,
 ): Promise<void> {
-  await client.query("update late_commits set share = $1, most_ms = $2", [share, mostMs]);
+  await client.query(
+    `insert into late_commits values ($1, $2, $3) on conflict (tenant_id) do update
+     set share = excluded.share, most_ms = excluded.most_ms`,
+    [tenant, share, mostMs],
+  );
+}
+
+export async function endLateCommits(client: pg.Client): Promise<void> {
+  await client.query("delete from late_commits");
 }

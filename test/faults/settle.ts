@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import type { ApiClient } from "./api-client.ts";
 import type { Cluster } from "./cluster.ts";
-import { setLateCommits } from "./late-commits.ts";
+import { endLateCommits } from "./late-commits.ts";
 import { backendKinds } from "./plan-faults.ts";
 import type { Follower } from "./readers.ts";
 import type { World } from "./world.ts";
@@ -28,7 +28,7 @@ export async function calm(world: World): Promise<void> {
     world.proxies[kind].rules = [];
     await world.proxies[kind].accept();
   }
-  await setLateCommits(world.database, 0, 0);
+  await endLateCommits(world.database);
 }
 
 /**
