@@ -14,6 +14,7 @@ import { type Cluster, startCluster } from "./cluster.ts";
 import { type AskedExport, runExportClient } from "./export-clients.ts";
 import { commitLate } from "./late-commits.ts";
 import { Ledger } from "./ledger.ts";
+import { passTime } from "./pass-time.ts";
 import { type FaultEvent, planFaults } from "./plan-faults.ts";
 import { Follower, runSearcher } from "./readers.ts";
 import { calm, settle } from "./settle.ts";
@@ -196,8 +197,10 @@ async function play(
     else if (event.what === "refuse") await world.proxies[event.backend].refuse();
     else if (event.what === "accept") await world.proxies[event.backend].accept();
     else if (event.what === "restart") await cluster.restart();
-    else if (event.what === "crons") cluster.fireCrons().catch(() => {});
-    else {
+    else if (event.what === "crons") {
+      await passTime(world.database, 60);
+      cluster.fireCrons().catch(() => {});
+    } else {
       kills++;
       await cluster.kill();
     }

@@ -13,6 +13,9 @@ export type FaultEvent = { atMs: number } & (
 
 /** A cron's minute passes this often: an hour's sweeps in five minutes. */
 const cronEveryMs = 5_000;
+/** Between storms the service has time to catch up: some mistakes show only where nothing lags behind. */
+const stormMs = { least: 5_000, most: 12_000 };
+const calmMs = { least: 4_000, most: 8_000 };
 const weatherMs = { least: 1_500, most: 5_000 };
 const firstKillMs = { least: 2_000, most: 6_000 };
 const killEveryMs = { least: 6_000, most: 14_000 };
@@ -23,12 +26,17 @@ export function planFaults(random: () => number, lengthMs: number): FaultEvent[]
   const between = ({ least, most }: { least: number; most: number }) =>
     least + random() * (most - least);
   const events: FaultEvent[] = [];
-  for (const backend of backendKinds) {
-    for (let atMs = 0; atMs < lengthMs;) {
-      const forMs = between(weatherMs);
-      events.push(...weather(random, backend, atMs, forMs));
-      atMs += forMs;
+  for (let stormAt = 0; stormAt < lengthMs;) {
+    const calmAt = stormAt + between(stormMs);
+    for (const backend of backendKinds) {
+      for (let atMs = stormAt; atMs < calmAt;) {
+        const forMs = Math.min(between(weatherMs), calmAt - atMs);
+        events.push(...weather(random, backend, atMs, forMs));
+        atMs += forMs;
+      }
+      events.push({ atMs: calmAt, what: "rules", backend, rules: [] });
     }
+    stormAt = calmAt + between(calmMs);
   }
   for (let atMs = between(firstKillMs); atMs < lengthMs; atMs += between(killEveryMs)) {
     events.push({ atMs, what: "kill" });
@@ -47,13 +55,13 @@ function weather(
   forMs: number,
 ): FaultEvent[] {
   const kind = random();
-  if (kind < 0.3) return [{ atMs, what: "rules", backend, rules: [] }];
-  if (kind < 0.7) {
+  if (kind < 0.15) return [{ atMs, what: "rules", backend, rules: [] }];
+  if (kind < 0.6) {
     const probability = 0.02 + random() * 0.08;
     const rules = faultsOf(random, backend).map((fault) => ({ probability, fault }));
     return [{ atMs, what: "rules", backend, rules }];
   }
-  if (kind < 0.92) {
+  if (kind < 0.9) {
     const rule = {
       probability: 0.3 + random() * 0.4,
       fault: pick(random, faultsOf(random, backend)),

@@ -78,7 +78,7 @@ export class Follower {
   async run(): Promise<void> {
     while (!this.#options.signal.aborted) {
       const isFull = await this.next();
-      if (!isFull) await sleep(200 + this.#options.random() * 400);
+      if (!isFull) await sleep(100 + this.#options.random() * 200);
     }
   }
 

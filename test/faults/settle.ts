@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { ApiClient } from "./api-client.ts";
 import type { Cluster } from "./cluster.ts";
 import { endLateCommits } from "./late-commits.ts";
+import { endLeases, passTime } from "./pass-time.ts";
 import { backendKinds } from "./plan-faults.ts";
 import type { Follower } from "./readers.ts";
 import type { World } from "./world.ts";
@@ -48,10 +49,7 @@ export async function settle(
   const began = Date.now();
   await cluster.kill();
   await world.queueWatch.expire(world.sqs, "all");
-  await world.database.query(
-    "update export_pipelines set lease_until = clock_timestamp() where lease_until is not null",
-  );
-  await passTime(world);
+  await endLeases(world.database);
   await cluster.restart();
 
   const retries = new Map<string, number>();
@@ -66,7 +64,7 @@ export async function settle(
   ) {
     if (Date.now() - lastCrons > cronsEveryMs) {
       lastCrons = Date.now();
-      await passTime(world);
+      await passTime(world.database, 3600);
       await world.queueWatch.expire(world.sqs, "undelivered");
       await cluster.fireCrons();
       await retryExports(world, clients, retries);
@@ -82,15 +80,6 @@ export async function settle(
     }
   }
   return { unsettled, failedExports: new Set(retries.keys()), tookMs: Date.now() - began };
-}
-
-/** What waits for the sweep is overdue, as it is some minutes later. */
-async function passTime({ database }: World): Promise<void> {
-  await database.query(`
-    update pending_index set due_at = clock_timestamp() - interval '1 second';
-    update export_pipelines set due_at = clock_timestamp() - interval '1 second'
-      where status in ('PENDING', 'IN_PROGRESS') and coalesce(lease_until, '-infinity') < clock_timestamp();
-  `);
 }
 
 const exportRows = z.array(z.object({ tenant_id: z.string(), id: z.string() }));
