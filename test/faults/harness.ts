@@ -9,10 +9,11 @@ import type { Check } from "./check.ts";
 import { checkExports } from "./check-exports.ts";
 import { checkIndexed } from "./check-indexed.ts";
 import { checkLeftOver } from "./check-left-over.ts";
+import { checkMarks } from "./check-marks.ts";
 import { checkStored } from "./check-stored.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
 import { type AskedExport, runExportClient } from "./export-clients.ts";
-import { commitLate } from "./late-commits.ts";
+import { commitLate, readLateWrites } from "./late-commits.ts";
 import { Ledger } from "./ledger.ts";
 import { passTime } from "./pass-time.ts";
 import { type FaultEvent, planFaults } from "./plan-faults.ts";
@@ -164,6 +165,7 @@ async function runOn(
     ...checkStored(ledger, stored),
     ...(await checkIndexed(world, stored, poisoned, followers)),
     ...(await checkExports(world, clients, asked, stored, poisoned, runDir)),
+    checkMarks(ledger.marks, await readLateWrites(world.database)),
     ...leftOver.checks,
     { name: "no log line holds what a client sent", ...workerLog.leaks() },
   ];

@@ -7,6 +7,7 @@ import type pg from "pg";
 export async function installLateCommits(client: pg.Client): Promise<void> {
   await client.query(`
     create table late_commits (tenant_id text primary key, share real not null, most_ms integer not null);
+    create table late_writes (tenant_id text not null, log_id uuid not null, awake_at timestamptz not null);
     create function commit_late() returns trigger language plpgsql security definer as $$
     begin
       -- Once for a transaction, not for each of its logs.
@@ -14,6 +15,9 @@ export async function installLateCommits(client: pg.Client): Promise<void> {
         perform set_config('faults.commits', 'asked', true);
         perform pg_sleep(random() * most_ms / 1000.0) from late_commits
         where tenant_id = new.tenant_id and random() < share;
+        if found then
+          insert into late_writes values (new.tenant_id, new.log_id, clock_timestamp());
+        end if;
       end if;
       return null;
     end
@@ -35,6 +39,20 @@ export async function commitLate(
      set share = excluded.share, most_ms = excluded.most_ms`,
     [tenant, share, mostMs],
   );
+}
+
+/** A log whose transaction was late, and a moment (ms since 1970) at which it was not committed yet. */
+export type LateWrite = { tenant: string; logId: string; uncommittedAt: number };
+
+export async function readLateWrites(client: pg.Client): Promise<LateWrite[]> {
+  const { rows } = await client.query<{ tenant_id: string; log_id: string; awake_at: Date }>(
+    "select tenant_id, log_id, awake_at from late_writes",
+  );
+  return rows.map((row) => ({
+    tenant: row.tenant_id,
+    logId: row.log_id,
+    uncommittedAt: row.awake_at.getTime(),
+  }));
 }
 
 export async function endLateCommits(client: pg.Client): Promise<void> {

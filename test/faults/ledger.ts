@@ -15,10 +15,14 @@ export type Write = {
 /** A log that was acknowledged, as its sender knows it. */
 export type Acknowledged = { tenant: string; id: string; log: SentLog };
 
+/** An indexed_through, in milliseconds since 1970 as the time at which the answer was there. */
+export type Mark = { tenant: string; through: number; at: number };
+
 /** What all clients noted, for the checks at the end. */
 export class Ledger {
   readonly writes: Write[] = [];
   readonly acknowledged: Acknowledged[] = [];
+  readonly marks: Mark[] = [];
   /** Answers that no fault explains, found while the clients ran. */
   readonly broken: string[] = [];
   readonly #requests = new Map<string, number>();

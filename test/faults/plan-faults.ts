@@ -15,7 +15,7 @@ export type FaultEvent = { atMs: number } & (
 const cronEveryMs = 5_000;
 /** Between storms the service has time to catch up: some mistakes show only where nothing lags behind. */
 const stormMs = { least: 5_000, most: 12_000 };
-const calmMs = { least: 4_000, most: 8_000 };
+const calmMs = { least: 5_000, most: 12_000 };
 const weatherMs = { least: 1_500, most: 5_000 };
 const firstKillMs = { least: 2_000, most: 6_000 };
 const killEveryMs = { least: 6_000, most: 14_000 };

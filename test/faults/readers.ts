@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
+import { idTime } from "../../events/ids.ts";
 import type { ApiClient } from "./api-client.ts";
 import type { Acknowledged, Ledger } from "./ledger.ts";
 import { pick, searchWords, userIds } from "./make-log.ts";
@@ -46,6 +47,11 @@ async function list(
     return undefined;
   }
   const found = page.parse(JSON.parse(answer.text));
+  ledger.marks.push({
+    tenant: client.tenant,
+    through: Date.parse(found.indexed_through),
+    at: Date.now(),
+  });
   for (const item of found.items)
     if (item.tenant_id !== client.tenant)
       ledger.broken.push(`${what}: ${client.tenant} saw log ${item.id} of ${item.tenant_id}`);
@@ -140,7 +146,7 @@ async function checkMark(options: ReaderOptions): Promise<void> {
   const told = await list(options, "list", { page_size: "1" });
   if (!told) return;
   const through = Date.parse(told.indexed_through);
-  const covered = known.filter(({ id, log }) => !log.isPoisoned && timeOf(id) < through);
+  const covered = known.filter(({ id, log }) => !log.isPoisoned && idTime(id) < through);
   // The newest of them are those that a wrong mark would cover too early.
   for (const one of [...covered.slice(-2), ...sample(random, covered, maxProbes - 2)])
     await probe(options, one, told.indexed_through);
@@ -169,9 +175,4 @@ async function readForeign({ client, ledger, random }: ReaderOptions, others: re
 
 function sample<T>(random: () => number, values: readonly T[], count: number): T[] {
   return values.length === 0 ? [] : Array.from({ length: count }, () => pick(random, values));
-}
-
-/** The milliseconds of a UUIDv7 (RFC 9562). */
-function timeOf(id: string): number {
-  return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
 }
