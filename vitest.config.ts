@@ -30,6 +30,7 @@ export default defineConfig({
               durableObjects: {
                 EXPORT_POLLER: { className: "ExportPoller", useSQLite: true },
                 LOG_POLLER: { className: "LogPoller", useSQLite: true },
+                METRICS: { className: "MetricsSnapshot", useSQLite: true },
                 DEAF_POLLER: { className: "DeafPoller", useSQLite: true },
               },
             },
@@ -50,7 +51,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "node",
-          include: ["local/**/*.test.ts", "bench/**/*.test.ts", "test/node/**/*.test.ts"],
+          include: ["local/**/*.test.ts", "bench/**/*.test.ts", "test/{node,faults}/**/*.test.ts"],
         },
       },
     ],

@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { findWorkerd } from "../local/workerd/start-workerd.ts";
 import { Client, tokenOf } from "./client.ts";
 import { Database } from "./database.ts";
 import { seededRandom } from "./entries.ts";
@@ -10,7 +11,6 @@ import { busyBetween, machineTime } from "./process-cpu.ts";
 import { bulkSize, makeBatches, makeScenarios } from "./scenarios.ts";
 import { timeToSearchable } from "./searchable.ts";
 import { startSystem, type Stops } from "./system.ts";
-import { findWorkerd } from "./workerd.ts";
 
 export type BenchmarkOptions = {
   seconds: number;

@@ -3,11 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { startBackends } from "../local/stack.ts";
+import { bundleWorker } from "../local/workerd/bundle-worker.ts";
+import { startWorkerd } from "../local/workerd/start-workerd.ts";
+import type { WorkerService } from "../local/workerd/workerd-config.ts";
 import { firstPoller } from "../platform/poller-names.ts";
-import { bundleWorker } from "./bundle.ts";
 import { wakeRelay, wakeTarget } from "./wake-relay.ts";
-import type { WorkerService } from "./workerd-config.ts";
-import { startWorkerd } from "./workerd.ts";
 
 export type System = {
   /** Loopback ports of the API and of the Worker that only answers 204: one process, so one yardstick. */

@@ -5,6 +5,7 @@ import { drizzle, type NeonHttpDatabase } from "drizzle-orm/neon-http";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import type { DatabaseConfig } from "../platform/config.ts";
 import { ApiError } from "../platform/errors.ts";
+import { timedHop } from "../platform/hop-times.ts";
 
 /** A place in the write-ahead log, as Postgres writes it: `16/B374D848`. */
 export type WalPosition = string;
@@ -25,7 +26,7 @@ neonConfig.fetchEndpoint = (host, port, options) =>
   endpoints.get(`${host}:${port}`) ??
   (typeof ownEndpoint === "function" ? ownEndpoint(host, port, options) : ownEndpoint);
 neonConfig.fetchFunction = (url: string, init: RequestInit) =>
-  fetch(url, { ...init, signal: AbortSignal.timeout(requestTimeoutMs) });
+  timedHop("db", () => fetch(url, { ...init, signal: AbortSignal.timeout(requestTimeoutMs) }));
 
 /** A client for one request: nothing is kept open, and every round trip has a timeout. */
 export function connectDatabase(config: DatabaseConfig): Database {
@@ -55,7 +56,12 @@ export function connectReplica(config: DatabaseConfig, replayedTo: WalPosition):
 export const walPosition = sql<WalPosition>`pg_current_wal_insert_lsn()::text`;
 
 /** The roles of migrations/: what a transaction may touch is decided by the role that it takes first. */
-type Role = "audit_api" | "audit_exporter" | "audit_indexer" | "audit_maintenance";
+type Role =
+  | "audit_api"
+  | "audit_exporter"
+  | "audit_indexer"
+  | "audit_maintenance"
+  | "audit_operator";
 
 type Statements = readonly [BatchItem<"pg">, ...BatchItem<"pg">[]];
 
@@ -89,10 +95,10 @@ export async function asExporter<T extends Statements>(
   );
 }
 
-/** Like inTenant, for the Workers behind the queue, whose roles see every tenant. */
+/** Like inTenant, for work that belongs to no tenant: most of these roles see every tenant's rows. */
 export async function asRole<T extends Statements>(
   db: Database,
-  role: "audit_indexer" | "audit_maintenance",
+  role: Role,
   statements: T,
 ): Promise<BatchResponse<T>> {
   return runBatch(db, settings(db, role, statementTimeoutMs), statements);

@@ -2,6 +2,7 @@ import { and, asc, eq, sql } from "drizzle-orm";
 import { z } from "zod";
 import type { AuditLog } from "../events/audit-log.ts";
 import { asRole, type Database } from "./client.ts";
+import { countOutboxRows } from "./counters.ts";
 import { logColumns, logOfRow } from "./read-logs.ts";
 import { auditLogs, pendingIndex } from "./schema.ts";
 
@@ -67,12 +68,16 @@ export async function readPendingLogs(
 export async function deleteOutboxRows(db: Database, rows: readonly OutboxRow[]): Promise<void> {
   await asRole(db, "audit_indexer", [
     db.execute(sql`
-      delete from pending_index using unnest(
-        ${sql.param(rows.map((row) => row.tenantId))}::text[],
-        ${sql.param(rows.map((row) => row.logId))}::uuid[],
-        ${sql.param(rows.map((row) => row.rev))}::int[]
-      ) as done (tenant_id, log_id, rev)
-      where (pending_index.tenant_id, pending_index.log_id, pending_index.rev) = (done.tenant_id, done.log_id, done.rev)`),
+      with gone as (
+        delete from pending_index using unnest(
+          ${sql.param(rows.map((row) => row.tenantId))}::text[],
+          ${sql.param(rows.map((row) => row.logId))}::uuid[],
+          ${sql.param(rows.map((row) => row.rev))}::int[]
+        ) as done (tenant_id, log_id, rev)
+        where (pending_index.tenant_id, pending_index.log_id, pending_index.rev) = (done.tenant_id, done.log_id, done.rev)
+        returning is_first
+      )
+      ${countOutboxRows(true)}`),
   ]);
 }
 
@@ -87,11 +92,13 @@ export async function recordIndexFailure(
       with gone as (
         delete from pending_index
         where tenant_id = ${row.tenantId} and log_id = ${row.logId} and rev = ${row.rev}
-        returning tenant_id, log_id
+        returning tenant_id, log_id, is_first
+      ), failed as (
+        insert into index_failures (tenant_id, log_id, reason)
+        select tenant_id, log_id, ${reason} from gone
+        on conflict (tenant_id, log_id) do update set reason = excluded.reason, failed_at = clock_timestamp()
       )
-      insert into index_failures (tenant_id, log_id, reason)
-      select tenant_id, log_id, ${reason} from gone
-      on conflict (tenant_id, log_id) do update set reason = excluded.reason, failed_at = clock_timestamp()`),
+      ${countOutboxRows(false)}`),
   ]);
 }
 

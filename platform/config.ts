@@ -143,6 +143,9 @@ const searchSection = z
     return { node, auth };
   });
 
+const metricsSection = z
+  .object({ METRICS_TOKEN: z.string().min(16, "must be at least 16 characters").optional() })
+  .transform((env) => ({ token: env.METRICS_TOKEN }));
 type SearchAuth =
   | { kind: "basic"; username: string; password: string }
   | { kind: "sigv4"; accessKeyId: string; secretAccessKey: string; region: string };
@@ -175,6 +178,17 @@ function signingKeys(env: {
   if (secretAccessKey === undefined) return { missing: "AWS_SECRET_ACCESS_KEY", message };
   return { kind: "sigv4", accessKeyId, secretAccessKey, region: env.AWS_REGION };
 }
+const pollerSection = z
+  .object({
+    MAX_POLLERS: z
+      .string()
+      .refine(
+        (count) => /^\d{1,2}$/.test(count) && Number(count) >= 1 && Number(count) <= 20,
+        "must be a whole number from 1 to 20",
+      )
+      .default("4"),
+  })
+  .transform((env) => ({ max: Number(env.MAX_POLLERS) }));
 
 const logSection = z
   .object({
@@ -196,6 +210,8 @@ const sections = {
   sqs: sqsSection,
   s3: s3Section,
   search: searchSection,
+  metrics: metricsSection,
+  pollers: pollerSection,
 };
 
 type Sections = { [Name in keyof typeof sections]: z.output<(typeof sections)[Name]> };

@@ -99,6 +99,13 @@ export const metrics = {
     help: "Age of the figures that this scrape shows.",
     labels: {},
   },
+  audit_log_part_up: {
+    type: "gauge",
+    help: "1 where the part answered this scrape, else 0: then its metrics are not there.",
+    labels: {
+      part: ["database", "log_queue", "export_queue", "log_pollers", "export_pollers"],
+    },
+  },
   audit_log_build_info: {
     type: "gauge",
     help: "Always 1; the label is the running version.",

@@ -2,6 +2,7 @@ import { EventEmitter } from "node:events";
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { Connection, errors } from "@opensearch-project/opensearch";
 import { AwsClient } from "aws4fetch";
+import { timedHop } from "../platform/hop-times.ts";
 
 type Params = Parameters<Connection["request"]>[0];
 type Callback = Parameters<Connection["request"]>[1];
@@ -23,7 +24,7 @@ export class FetchConnection extends Connection {
   private async deliver(params: Params, callback: Callback, aborted: AbortSignal): Promise<void> {
     let answer: Answer;
     try {
-      answer = await this.send(params, aborted);
+      answer = await timedHop("search", () => this.send(params, aborted));
     } catch (error) {
       callback(asClientError(error), null);
       return;

@@ -85,7 +85,9 @@ function outcomeOf(item: BulkItem): IndexOutcome {
   const { _id: id, status, error } = item;
   // 409: the index has this revision or a newer one already.
   if (status < 300 || status === 409) return { id, status: "indexed" };
-  const reason = `${status} ${error?.type ?? "unknown"}: ${error?.reason ?? ""}`.slice(0, 500);
+  // Behind this OpenSearch repeats the value, which no log line and no operator may see.
+  const said = (error?.reason ?? "").split(/\.? Preview of field's value/)[0];
+  const reason = `${status} ${error?.type ?? "unknown"}: ${said}`.slice(0, 500);
   // 404 and 403 speak of the index (missing, read-only), not of the document.
   const isPassing = status === 429 || status >= 500 || status === 404 || status === 403;
   return { id, status: isPassing ? "retry" : "poisoned", reason };

@@ -4,13 +4,11 @@ import { csvValues, type ExportColumn } from "../../events/csv-columns.ts";
 import type { ExportCompression, ExportFormat } from "../../events/export.ts";
 import { partEncoder } from "./part-encoder.ts";
 
-export type Part = {
-  number: number;
-  rows: number;
-  firstId: string | null;
-  lastId: string | null;
-  bytes: () => Promise<Uint8Array<ArrayBuffer>>;
-};
+/** Rows, without saying where they lie. */
+type Rows = { rows: number; firstId: string | null; lastId: string | null };
+export type Part = Rows & { number: number; bytes: () => Promise<Uint8Array<ArrayBuffer>> };
+/** A part that is not full yet, as it was put aside. */
+export type UnfinishedPart = Rows & { bytes: Uint8Array<ArrayBuffer> };
 
 const mebibyte = 1024 * 1024;
 /** S3 takes 10,000 parts: with 5 MiB each a file would end at 49 GiB, so they grow up to 24 MiB. */
@@ -26,8 +24,8 @@ export const partSize: PartSize = (number) =>
 const blockLength = 64 * 1024;
 
 /**
- * Makes parts of logs, each of whole rows. Where a part ends depends on its own rows only, not on pages or
- * interruptions: whoever makes a part again makes the same.
+ * Makes parts of logs, each of whole rows. The file is the same bytes whatever pages the rows come in and
+ * however often it is put aside; where one part ends and the next begins may differ by 64 KiB of text.
  */
 export class PartCutter {
   private encoder;
@@ -39,13 +37,25 @@ export class PartCutter {
   private readonly wanted: Wanted;
   private readonly sizeOf: PartSize;
 
-  /** @param number of the first part that it makes: 1 begins with the header of a CSV file */
-  constructor(wanted: Wanted, number: number, sizeOf: PartSize = partSize) {
+  /**
+   * @param number of the first part that it makes: 1 begins with the header of a CSV file
+   * @param begun what there is of that part already
+   */
+  constructor(
+    wanted: Wanted,
+    number: number,
+    sizeOf: PartSize = partSize,
+    begun: UnfinishedPart | null = null,
+  ) {
     this.wanted = wanted;
     this.number = number;
     this.sizeOf = sizeOf;
-    this.encoder = partEncoder(wanted.compression, sizeOf(number));
-    if (number === 1 && wanted.format === "csv") this.block = csvHeader(wanted.columns);
+    this.encoder = partEncoder(wanted.compression, sizeOf(number), begun?.bytes);
+    if (begun) {
+      this.rows = begun.rows;
+      this.firstId = begun.firstId;
+      this.lastId = begun.lastId;
+    } else if (number === 1 && wanted.format === "csv") this.block = csvHeader(wanted.columns);
   }
 
   /** Whether rows wait that are in no part yet. */
@@ -72,6 +82,13 @@ export class PartCutter {
     if (!isNeeded) return undefined;
     await this.flush();
     return this.cut();
+  }
+
+  /** Puts aside what there is of a part: another cutter goes on with it. This one takes no more. */
+  async suspend(): Promise<UnfinishedPart> {
+    await this.flush();
+    const { rows, firstId, lastId } = this;
+    return { rows, firstId, lastId, bytes: await this.encoder.end() };
   }
 
   private async flush(): Promise<void> {

@@ -8,18 +8,25 @@ export type PartEncoder = {
   end(): Promise<Uint8Array<ArrayBuffer>>;
 };
 
-/** @param expectedBytes how large the part will be, about */
-export function partEncoder(compression: ExportCompression, expectedBytes: number): PartEncoder {
-  return compression === "gzip" ? gzipEncoder() : plainEncoder(expectedBytes);
+/**
+ * @param expectedBytes how large the part will be, about
+ * @param begun what an encoder of the same kind made of the rows before
+ */
+export function partEncoder(
+  compression: ExportCompression,
+  expectedBytes: number,
+  begun: Uint8Array<ArrayBuffer> = new Uint8Array(0),
+): PartEncoder {
+  return compression === "gzip" ? gzipEncoder(begun) : plainEncoder(expectedBytes, begun);
 }
 
 /** Room for the last rows of a part, which end beyond its size. */
 const slack = 512 * 1024;
 
-function plainEncoder(expectedBytes: number): PartEncoder {
+function plainEncoder(expectedBytes: number, begun: Uint8Array<ArrayBuffer>): PartEncoder {
   const encoder = new TextEncoder();
-  let buffer = new Uint8Array(64 * 1024);
-  let used = 0;
+  let buffer = begun.length > 0 ? begun : new Uint8Array(64 * 1024);
+  let used = begun.length;
   return {
     async write(text) {
       // A UTF-16 unit becomes three bytes at most.
@@ -38,13 +45,16 @@ function plainEncoder(expectedBytes: number): PartEncoder {
   };
 }
 
-/** Each part is a gzip member of its own (RFC 1952), so that a part can be made again without the others. */
-function gzipEncoder(): PartEncoder {
+/**
+ * Each part is whole gzip members (RFC 1952), so that it can be made again without the others: one, and one
+ * more for each time that it was put aside.
+ */
+function gzipEncoder(begun: Uint8Array<ArrayBuffer>): PartEncoder {
   const encoder = new TextEncoder();
   const stream = new CompressionStream("gzip");
   const writer = stream.writable.getWriter();
-  const chunks: Uint8Array[] = [];
-  let received = 0;
+  const chunks: Uint8Array[] = [begun];
+  let received = begun.length;
   const reading = (async () => {
     for await (const chunk of stream.readable) {
       chunks.push(chunk);

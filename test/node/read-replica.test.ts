@@ -125,6 +125,7 @@ async function list() {
     db,
     replica: connectReplica(replicaConfig(), mark.walPosition),
     search: undefined,
+    onDegraded: () => {},
     scope: scope(),
     logger,
   };
@@ -198,7 +199,7 @@ test("a list comes from the primary where the replica does not answer", async ()
   const warnings: string[] = [];
   const logger = { ...silent, warning: (event: string) => void warnings.push(event) };
   const found = await findLogs(
-    { db, replica: gone, search: undefined, scope: scope(), logger },
+    { db, replica: gone, search: undefined, scope: scope(), logger, onDegraded: () => {} },
     everything,
     firstPage,
   );

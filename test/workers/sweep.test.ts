@@ -112,6 +112,7 @@ describe("the outbox sweep", () => {
       "maintenance_failed",
       "maintenance_failed",
       "maintenance_failed",
+      "maintenance_failed",
       "watchdog_failed",
       "watchdog_failed",
     ]);

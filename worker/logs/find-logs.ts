@@ -1,5 +1,6 @@
 import { type Database, ReplicaBehind, sqlState } from "../../db/client.ts";
 import { countLogsInPostgres, listLogs } from "../../db/list-logs.ts";
+import { repeatable } from "../../db/repeatable.ts";
 import type { LogFilter, PageRequest } from "../../events/log-filter.ts";
 import type { LogStats } from "../../events/log-stats.ts";
 import type { TenantScope } from "../../events/tenant-scope.ts";
@@ -9,6 +10,7 @@ import type { Logger } from "../../platform/logger.ts";
 import { connectSearch } from "../../search/client.ts";
 import { countLogs } from "../../search/count-logs.ts";
 import { searchLogs, type SearchPage } from "../../search/search-logs.ts";
+import { throughBreaker } from "./search-breaker.ts";
 
 /** How long OpenSearch may take before Postgres is asked instead. */
 const searchTimeoutMs = 3_000;
@@ -28,6 +30,8 @@ type Backends = {
   search: SearchConfig | undefined;
   scope: TenantScope;
   logger: Logger;
+  /** Called where OpenSearch did not answer. */
+  onDegraded: () => void;
 };
 
 /** One page of logs, from OpenSearch if it answers and else from Postgres. */
@@ -60,12 +64,14 @@ async function withFallback<T>(
   fromOpenSearch: (search: SearchConfig) => Promise<T>,
   fromPostgres: (db: Database) => Promise<T>,
 ): Promise<T & { source: Source }> {
-  const { search, logger } = backends;
+  const { search, logger, onDegraded } = backends;
   if (search) {
     try {
-      return { ...(await fromOpenSearch(search)), source: "opensearch" };
+      const found = await throughBreaker(search.node, logger, () => fromOpenSearch(search));
+      return { ...found, source: "opensearch" };
     } catch (error) {
       logger.warning("search_degraded", { reason: reasonOf(error) });
+      onDegraded();
     }
   }
   try {
@@ -83,7 +89,8 @@ async function fromReplicaOrPrimary<T>(
   { db, replica, logger }: Backends,
   read: (db: Database) => Promise<T>,
 ): Promise<T> {
-  if (!replica) return await read(db);
+  const readPrimary = () => repeatable(() => read(db));
+  if (!replica) return await readPrimary();
   for (let tries = 1; ; tries++) {
     try {
       return await read(replica);
@@ -92,7 +99,7 @@ async function fromReplicaOrPrimary<T>(
       if (sqlState(error) === statementTimeout) throw error;
       if (!(error instanceof ReplicaBehind) || tries === maxReplicaTries) {
         logger.warning("replica_skipped", { reason: reasonOf(error) });
-        return await read(db);
+        return await readPrimary();
       }
       await new Promise((resolve) => setTimeout(resolve, replicaWaitMs));
     }

@@ -10,6 +10,7 @@ import { readers, requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonText } from "../json-text.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { countDegradedSearch } from "./count-degraded.ts";
 import { type Cursor, decodeCursor, encodeCursor, listFingerprint } from "./cursor.ts";
 import { findLogs } from "./find-logs.ts";
 import { checkQuery, filterShape, logFilter } from "./log-query.ts";
@@ -94,7 +95,9 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
   const replica = readConfig && connectReplica(readConfig, mark.walPosition);
   // Where there is no OpenSearch, Postgres is the search: what is stored is searchable.
   const indexedThrough = search ? mark.indexedThrough : mark.safeTime;
-  const found = await findLogs({ db, replica, search, scope, logger }, filter, {
+  const onDegraded = () => countDegradedSearch(c, db);
+  const backends = { db, replica, search, scope, logger, onDegraded };
+  const found = await findLogs(backends, filter, {
     order: query.order,
     size: query.page_size,
     after: cursor?.after ?? null,

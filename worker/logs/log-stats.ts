@@ -6,6 +6,7 @@ import { readScope } from "../auth/caller.ts";
 import { auditors, requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { countDegradedSearch } from "./count-degraded.ts";
 import { findStats } from "./find-logs.ts";
 import { filterQuery, logFilter } from "./log-query.ts";
 import { settledMark } from "./settled-mark.ts";
@@ -40,7 +41,9 @@ export const logStats: RouteHandler<typeof logStatsRoute, AppEnv> = async (c) =>
   const mark = await settledMark(db, caller.tenantId);
   const readConfig = config.sections.readDatabase?.replica;
   const replica = readConfig && connectReplica(readConfig, mark.walPosition);
-  const { source, ...data } = await findStats({ db, replica, search, scope, logger }, filter);
+  const onDegraded = () => countDegradedSearch(c, db);
+  const backends = { db, replica, search, scope, logger, onDegraded };
+  const { source, ...data } = await findStats(backends, filter);
   const indexedThrough = new Date(search ? mark.indexedThrough : mark.safeTime).toISOString();
   return c.json({ data, indexed_through: indexedThrough, source }, 200);
 };

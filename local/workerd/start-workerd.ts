@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { z } from "zod";
-import { startChild, type Running } from "../local/child.ts";
+import { startChild, type Running } from "../child.ts";
 import { workerdConfig, type WorkerdConfig } from "./workerd-config.ts";
 
 const startTimeoutMs = 20_000;
@@ -12,6 +12,8 @@ export type Workerd = Running & {
   /** The loopback port of each socket, by name. */
   ports: Readonly<Record<string, number>>;
   stop(): Promise<void>;
+  /** SIGKILL: what runs in it ends where it stands. Resolves when the process is gone. */
+  kill(): Promise<void>;
 };
 
 const listening = z.object({
@@ -35,14 +37,16 @@ type WorkerdOptions = {
   name: string;
   config: WorkerdConfig;
   /** Adds a port `inspector`, for a profile. It costs some speed. */
-  inspect: boolean;
+  inspect?: boolean;
+  /** Opens what workerd keeps behind `--experimental`: a Worker that calls `scheduled()` of another needs it. */
+  experimental?: boolean;
   /** Is told every line that a Worker logs. */
   onOutput: (line: string) => void;
 };
 
 /** Starts `workerd` itself on a configuration; `wrangler dev` has a proxy in front that sets the speed. */
 export async function startWorkerd(options: WorkerdOptions): Promise<Workerd> {
-  const { dir, name, config, inspect, onOutput } = options;
+  const { dir, name, config, inspect = false, experimental = false, onOutput } = options;
   const expected = [
     ...config.sockets.map((socket) => socket.name),
     ...(inspect ? ["inspector"] : []),
@@ -52,7 +56,11 @@ export async function startWorkerd(options: WorkerdOptions): Promise<Workerd> {
   const ports: Record<string, number> = {};
   let isReady = false;
   const ready = Promise.withResolvers<"ready">();
-  const flags = ["--control-fd=1", ...(inspect ? ["--inspector-addr=127.0.0.1:0"] : [])];
+  const flags = [
+    "--control-fd=1",
+    ...(inspect ? ["--inspector-addr=127.0.0.1:0"] : []),
+    ...(experimental ? ["--experimental"] : []),
+  ];
   const child = await startChild(findWorkerd().program, ["serve", ...flags, file], {
     cwd: dir,
     onLine: (line) => {
@@ -77,6 +85,10 @@ export async function startWorkerd(options: WorkerdOptions): Promise<Workerd> {
     exited: child.exited,
     tail: child.tail,
     stop: () => child.stop(),
+    async kill() {
+      child.process.kill("SIGKILL");
+      await child.exited;
+    },
   };
 }
 

@@ -3,10 +3,10 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { unstable_readConfig } from "wrangler";
 import { z } from "zod";
-import { startChild } from "../local/child.ts";
+import { startChild } from "../child.ts";
 import type { WorkerService } from "./workerd-config.ts";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
+const root = fileURLToPath(new URL("../..", import.meta.url));
 const wrangler = join(root, "node_modules/wrangler/bin/wrangler.js");
 
 /** What of a wrangler.toml says how the Worker runs. */
@@ -22,7 +22,11 @@ const wranglerConfig = z.object({
     ),
   }),
   migrations: z.array(z.object({ new_sqlite_classes: z.array(z.string()).optional() })),
+  triggers: z.object({ crons: z.array(z.string()).optional() }),
 });
+
+/** A Worker as it would be deployed: how it is served, and when its `scheduled` handler is to be called. */
+export type BundledWorker = WorkerService & { crons: readonly string[] };
 
 /**
  * Builds the bundle that `wrangler deploy` would upload, and reads from the same file how it is to be
@@ -36,7 +40,7 @@ export async function bundleWorker(
   configFile: string,
   dir: string,
   environment: Readonly<Record<string, string>>,
-): Promise<WorkerService> {
+): Promise<BundledWorker> {
   const config = wranglerConfig.parse(unstable_readConfig({ config: join(root, configFile) }));
   const { name } = config;
   const outDir = join(dir, name);
@@ -62,6 +66,7 @@ export async function bundleWorker(
       className: binding.class_name,
       service: binding.script_name ?? name,
     })),
+    crons: config.triggers.crons ?? [],
   };
 }
 

@@ -10,11 +10,14 @@ export type WorkerService = {
   classes: readonly string[];
   /** Bindings to Durable Objects, its own or those of another Worker here. */
   objects: readonly { binding: string; className: string; service: string }[];
+  /** Bindings to other Workers here. */
+  services?: readonly { binding: string; service: string }[];
 };
 
 export type WorkerdConfig = {
   workers: readonly WorkerService[];
-  sockets: readonly { name: string; service: string }[];
+  /** Where requests come in. Without a port, or at 0, a free one is taken. */
+  sockets: readonly { name: string; service: string; port?: number }[];
   /** A folder for what Durable Objects store. */
   objectsDir: string;
 };
@@ -23,7 +26,7 @@ const objectsDisk = "objects";
 
 /**
  * A configuration for `workerd serve`, in Cap'n Proto's text form (workerd.capnp in the package has its
- * schema). Every socket is on loopback, on a free port; the Workers reach nothing but loopback.
+ * schema). Every socket is on loopback; the Workers reach nothing but loopback.
  */
 export function workerdConfig({ workers, sockets, objectsDir }: WorkerdConfig): string {
   const services = [
@@ -32,8 +35,8 @@ export function workerdConfig({ workers, sockets, objectsDir }: WorkerdConfig): 
     ...workers.map((worker) => `(name = ${text(worker.name)}, worker = ${workerOf(worker)})`),
   ];
   const listeners = sockets.map(
-    ({ name, service }) =>
-      `(name = ${text(name)}, address = "127.0.0.1:0", http = (), service = ${text(service)})`,
+    ({ name, service, port = 0 }) =>
+      `(name = ${text(name)}, address = "127.0.0.1:${port}", http = (), service = ${text(service)})`,
   );
   return [
     `using Workerd = import "/workerd/workerd.capnp";`,
@@ -54,6 +57,9 @@ function workerOf(worker: WorkerService): string {
       const target = `(className = ${text(className)}, serviceName = ${text(service)})`;
       return `(name = ${text(binding)}, durableObjectNamespace = ${target})`;
     }),
+    ...(worker.services ?? []).map(
+      ({ binding, service }) => `(name = ${text(binding)}, service = ${text(service)})`,
+    ),
   ];
   const namespaces = worker.classes.map((name) => {
     const key = text(`${worker.name}-${name}`);
