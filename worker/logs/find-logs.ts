@@ -90,7 +90,7 @@ async function fromReplicaOrPrimary<T>(
   read: (db: Database) => Promise<T>,
 ): Promise<T> {
   const readPrimary = () => repeatable(() => read(db));
-  if (!replica) return readPrimary();
+  if (!replica) return await readPrimary();
   for (let tries = 1; ; tries++) {
     try {
       return await read(replica);
