@@ -2,14 +2,22 @@
 export class S3Error extends Error {
   readonly code: string;
   readonly status: number | undefined;
+  /** What S3 asked to be waited before another try. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(action: string, code: string, status?: number, cause?: unknown) {
+  constructor(
+    action: string,
+    code: string,
+    status?: number,
+    { cause, retryAfterMs }: { cause?: unknown; retryAfterMs?: number | undefined } = {},
+  ) {
     super(`${action} was answered with ${code}${status === undefined ? "" : ` (${status})`}`, {
       cause,
     });
     this.name = "S3Error";
     this.code = code;
     this.status = status;
+    this.retryAfterMs = retryAfterMs;
   }
 
   /** Whether a later try may end otherwise: no answer, S3's own failures, and being asked to slow down. */

@@ -1,6 +1,7 @@
 import { AwsClient } from "aws4fetch";
 import type { S3Config } from "../platform/config.ts";
 import { timedHop } from "../platform/hop-times.ts";
+import { retryAfterMs, type RetryPolicy, withRetries } from "../platform/retry.ts";
 import { element, elements, errorStatus, escapeXml, nameOf, S3Error } from "./s3-answers.ts";
 import { type S3Call, s3Call } from "./s3-call.ts";
 
@@ -16,14 +17,19 @@ const callTimeoutMs = 15_000;
 const uploadTimeoutMs = 60_000;
 /** Completing a large upload may take minutes: S3 keeps the connection alive with white space. */
 const completeTimeoutMs = 180_000;
-const maxTries = 4;
 const firstBackoffMs = 200;
+const retries = {
+  isPassing: (error: unknown) => error instanceof S3Error && error.isPassing,
+  retryAfterMs: (error: unknown) => (error instanceof S3Error ? error.retryAfterMs : undefined),
+  tries: 4,
+  capMs: 5_000,
+} satisfies Partial<RetryPolicy>;
 
 /**
  * The calls of S3 that exports need, signed, each with a timeout. Objects are private and encrypted with
  * keys of S3 (SSE-S3): with KMS an ETag would not be the MD5 that a lost Complete is recognised by.
  *
- * @param retryMs backoff before the second try of a passing error, with full jitter; doubled for each after it
+ * @param retryMs the most that is waited before the second try of a passing error
  * @param onCall told of every try
  */
 export function connectS3(
@@ -68,29 +74,28 @@ export function connectS3(
       response = await aws.fetch(url, { ...init, signal: AbortSignal.timeout(timeoutMs) });
       bytes = new Uint8Array(await response.arrayBuffer());
     } catch (error) {
-      throw new S3Error(action, "no answer", undefined, error);
+      throw new S3Error(action, "no answer", undefined, { cause: error });
     }
     const isData = response.ok && action === "GetObject";
     const text = isData ? "" : new TextDecoder().decode(bytes);
     // S3 can put an error into the body of a 200: of Complete it says so itself.
     const code = text.includes("<Error>") ? element(text, "Code") : undefined;
-    if (!response.ok) throw new S3Error(action, code ?? nameOf(response.status), response.status);
+    if (!response.ok)
+      throw new S3Error(action, code ?? nameOf(response.status), response.status, {
+        retryAfterMs: retryAfterMs(response.headers.get("Retry-After"), Date.now()),
+      });
     if (code !== undefined && action === "CompleteMultipartUpload")
       throw new S3Error(action, code, errorStatus[code] ?? 500);
     return { headers: response.headers, text, bytes };
   }
 
-  /** Tries passing errors again. Every call that goes through here may be repeated. */
-  async function call(action: string, url: string, init: RequestInit, timeoutMs = callTimeoutMs) {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await once(action, url, init, timeoutMs);
-      } catch (error) {
-        if (!(error instanceof S3Error && error.isPassing) || tries === maxTries) throw error;
-        const ceiling = retryMs * 2 ** (tries - 1);
-        await new Promise((resolve) => setTimeout(resolve, Math.random() * ceiling));
-      }
-    }
+  /**
+   * Tries passing errors again. Every call that goes through here may be repeated. All tries together
+   * take at most twice as long as one may.
+   */
+  function call(action: string, url: string, init: RequestInit, timeoutMs = callTimeoutMs) {
+    const policy = { ...retries, firstMs: retryMs, deadlineMs: 2 * timeoutMs };
+    return withRetries(policy, (leftMs) => once(action, url, init, Math.min(timeoutMs, leftMs)));
   }
 
   const listUrl = (query: Record<string, string>) =>

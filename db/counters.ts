@@ -47,9 +47,6 @@ export async function addDegradedSearches(db: Database, n: number): Promise<void
   await asRole(db, "audit_api", [db.execute(addToCounter("degraded_searches", anySlot(), n))]);
 }
 
-/** The outbox is behind its limit, and health says `degraded`, where its oldest log has waited for longer. */
-export const backpressureAfterSeconds = 600;
-
 export type OutboxFigures = {
   logs: number;
   /** 0 where it is empty. */

@@ -15,7 +15,18 @@ const env = {
 };
 const parsed = (changes: Record<string, string | undefined> = {}) =>
   parseConfig({ ...env, ...changes });
-const sectionNames = ["database", "masking", "metrics", "s3", "search", "sqs", "tenants", "tokens"];
+const sectionNames = [
+  "database",
+  "masking",
+  "metrics",
+  "pollers",
+  "readDatabase",
+  "s3",
+  "search",
+  "sqs",
+  "tenants",
+  "tokens",
+];
 
 describe("a configuration", () => {
   test("with all that has no default is whole", () => {
@@ -34,6 +45,7 @@ describe("a configuration", () => {
       tenants: { autoCreate: true },
       masking: { hashSecret: env.HASH_SECRET, extraKeys: [] },
       sqs: { region: "ap-southeast-1", endpoint: "https://sqs.ap-southeast-1.amazonaws.com" },
+      pollers: { max: 4 },
       s3: { endpoint: "https://s3.ap-southeast-1.amazonaws.com", bucket: "logs-export" },
     });
     expect(config.logLevel).toBe("INFO");
@@ -43,7 +55,7 @@ describe("a configuration", () => {
     const { problems, sections } = parseConfig({});
     expect(new Set(problems.map((problem) => problem.variable))).toEqual(new Set(Object.keys(env)));
     expect(problems.every((problem) => problem.message === "is not set")).toBe(true);
-    expect(Object.keys(sections)).toEqual(["tenants", "metrics"]);
+    expect(Object.keys(sections)).toEqual(["readDatabase", "tenants", "metrics", "pollers"]);
   });
 
   test.each([
@@ -67,6 +79,9 @@ describe("a configuration", () => {
     ["OPENSEARCH_PORT", "https", ["search"]],
     ["METRICS_TOKEN", "short", ["metrics"]],
     ["OPENSEARCH_AUTH", "aws", ["search"]],
+    ["MAX_POLLERS", "0", ["pollers"]],
+    ["MAX_POLLERS", "21", ["pollers"]],
+    ["MAX_POLLERS", "2.5", ["pollers"]],
     ["LOG_LEVEL", "LOUD", []],
     ["DEBUG", "yes", []],
   ])("with %s=%j stops only what needs it", (variable, value, stopped) => {
@@ -76,6 +91,10 @@ describe("a configuration", () => {
     expect(new Set(problems.map((problem) => problem.variable.split(".")[0]))).toEqual(
       new Set([variable]),
     );
+  });
+
+  test.each([1, 20])("may have %i pollers at most", (max) => {
+    expect(parsed({ MAX_POLLERS: String(max) }).sections.pollers).toEqual({ max });
   });
 
   test("names no value in its problems", () => {

@@ -178,6 +178,17 @@ function signingKeys(env: {
   if (secretAccessKey === undefined) return { missing: "AWS_SECRET_ACCESS_KEY", message };
   return { kind: "sigv4", accessKeyId, secretAccessKey, region: env.AWS_REGION };
 }
+const pollerSection = z
+  .object({
+    MAX_POLLERS: z
+      .string()
+      .refine(
+        (count) => /^\d{1,2}$/.test(count) && Number(count) >= 1 && Number(count) <= 20,
+        "must be a whole number from 1 to 20",
+      )
+      .default("4"),
+  })
+  .transform((env) => ({ max: Number(env.MAX_POLLERS) }));
 
 const logSection = z
   .object({
@@ -200,6 +211,7 @@ const sections = {
   s3: s3Section,
   search: searchSection,
   metrics: metricsSection,
+  pollers: pollerSection,
 };
 
 type Sections = { [Name in keyof typeof sections]: z.output<(typeof sections)[Name]> };

@@ -1,7 +1,7 @@
 import type { Client } from "@opensearch-project/opensearch";
 import { removeExport, removeUnfinished } from "../../aws/export-objects.ts";
 import type { S3 } from "../../aws/s3.ts";
-import type { ReceivedMessage, Sqs } from "../../aws/sqs.ts";
+import { queuedMs, type ReceivedMessage, type Sqs } from "../../aws/sqs.ts";
 import type { Database } from "../../db/client.ts";
 import {
   type Claim,
@@ -19,7 +19,8 @@ import { type ExportMessage, exportMessageFor, parseExportMessage } from "../../
 import { reasonOf } from "../../platform/errors.ts";
 import { hopTimes } from "../../platform/hop-times.ts";
 import type { Logger } from "../../platform/logger.ts";
-import { type Outcome, visibilitySeconds } from "../poll-queue.ts";
+import { visibilitySeconds } from "../poll-queue.ts";
+import type { Outcome } from "../settle-messages.ts";
 import { failureOf, UploadGone } from "./export-errors.ts";
 import type { PartSize } from "./part-cutter.ts";
 import { runSlice, type SliceEnd } from "./run-slice.ts";
@@ -47,6 +48,8 @@ type Work = ExportTools & {
   content: ExportMessage;
   row: ExportRow;
   claim: Claim;
+  /** When the work on the message began, in milliseconds since 1970. */
+  began: number;
 };
 
 /**
@@ -70,8 +73,8 @@ export async function exportMessage(
   const { row, isClaimed } = claimed;
   if (!isClaimed) return { outcome: await notClaimed(message, row, tools), requests: 5 };
   const claim = { tenantId: row.tenantId, id: row.id, fence: row.fence };
-  const work = { ...tools, message, content, row, claim };
   const began = Date.now();
+  const work = { ...tools, message, content, row, claim, began };
   try {
     const { end, requests } = await withSignsOfLife(work);
     logWork(work, end, { slice_ms: Date.now() - began });
@@ -217,6 +220,7 @@ function logWork(work: Work, event: string, fields: Record<string, unknown>): vo
     export_id: work.content.export_id,
     message_id: work.message.messageId,
     receive_count: work.message.receiveCount,
+    queue_ms: queuedMs(work.message, work.began),
     ...hopTimes(),
     ...fields,
   });

@@ -6,10 +6,11 @@ import { reasonOf } from "../../platform/errors.ts";
 import { withHopTimes } from "../../platform/hop-times.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
+import { withRetries } from "../../platform/retry.ts";
 import { connectSearch } from "../../search/client.ts";
 import { refreshIndices } from "../../search/index-logs.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
-import { indexMessages } from "./index-messages.ts";
+import { indexMessages, searchRetries } from "./index-messages.ts";
 import { Refresher } from "./refresher.ts";
 
 const loggerName = "consumer_log_consumer_logger";
@@ -22,12 +23,20 @@ type Env = { LOG_POLLER: DurableObjectNamespace<LogPoller> };
 export class LogPoller extends QueuePoller {
   protected override readonly queueName = "log";
   private readonly refresher = new Refresher(
-    (aliases) => refreshIndices(this.connectSearch(), aliases),
+    (aliases) => withRetries(searchRetries, () => refreshIndices(this.connectSearch(), aliases)),
     refreshEveryMs,
   );
+  private readonly pollers: Env["LOG_POLLER"];
+  /** One poller indexes about 100 messages a second: 2 s of its work. */
+  protected override readonly messagesEach = 200;
 
-  constructor(context: DurableObjectState, env: object) {
+  constructor(context: DurableObjectState, env: Env) {
     super(context, env, loggerName);
+    this.pollers = env.LOG_POLLER;
+  }
+
+  protected override helper(name: string) {
+    return this.pollers.getByName(name);
   }
 
   protected override queueUrl(): string | undefined {

@@ -7,8 +7,9 @@ export { ExportPoller, LogPoller, MetricsSnapshot };
 
 /** A poller whose OpenSearch does not answer. */
 export class DeafPoller extends LogPoller {
-  constructor(context: DurableObjectState, env: object) {
-    super(context, { ...env, OPENSEARCH_HOST: "http://127.0.0.1:9" });
+  constructor(context: DurableObjectState, env: ConstructorParameters<typeof LogPoller>[1]) {
+    const deaf = { ...env, OPENSEARCH_HOST: "http://127.0.0.1:9" };
+    super(context, deaf);
   }
 }
 

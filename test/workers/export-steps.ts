@@ -2,7 +2,7 @@ import { gunzipSync } from "node:zlib";
 import { sql } from "drizzle-orm";
 import { connectS3 } from "../../aws/s3.ts";
 import { exportMessage, type ExportTools } from "../../consumers/exporter/export-message.ts";
-import type { Outcome } from "../../consumers/poll-queue.ts";
+import type { Outcome } from "../../consumers/settle-messages.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { callerOf, type Client, newTenant } from "../journeys/api.ts";

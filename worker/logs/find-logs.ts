@@ -1,5 +1,6 @@
 import { type Database, ReplicaBehind, sqlState } from "../../db/client.ts";
 import { countLogsInPostgres, listLogs } from "../../db/list-logs.ts";
+import { repeatable } from "../../db/repeatable.ts";
 import type { LogFilter, PageRequest } from "../../events/log-filter.ts";
 import type { LogStats } from "../../events/log-stats.ts";
 import type { TenantScope } from "../../events/tenant-scope.ts";
@@ -9,11 +10,12 @@ import type { Logger } from "../../platform/logger.ts";
 import { connectSearch } from "../../search/client.ts";
 import { countLogs } from "../../search/count-logs.ts";
 import { searchLogs, type SearchPage } from "../../search/search-logs.ts";
+import { throughBreaker } from "./search-breaker.ts";
 
 /** How long OpenSearch may take before Postgres is asked instead. */
 const searchTimeoutMs = 3_000;
-/** A replica that is behind mostly is so by some milliseconds: it is asked again before the primary is. */
-const maxReplicaTries = 3;
+/** The primary writes its log out within 200 ms, also where nobody commits: a replica is asked that often. */
+const maxReplicaTries = 4;
 const replicaWaitMs = 150;
 /** SQLSTATE query_canceled. */
 const statementTimeout = "57014";
@@ -65,7 +67,8 @@ async function withFallback<T>(
   const { search, logger, onDegraded } = backends;
   if (search) {
     try {
-      return { ...(await fromOpenSearch(search)), source: "opensearch" };
+      const found = await throughBreaker(search.node, logger, () => fromOpenSearch(search));
+      return { ...found, source: "opensearch" };
     } catch (error) {
       logger.warning("search_degraded", { reason: reasonOf(error) });
       onDegraded();
@@ -86,7 +89,8 @@ async function fromReplicaOrPrimary<T>(
   { db, replica, logger }: Backends,
   read: (db: Database) => Promise<T>,
 ): Promise<T> {
-  if (!replica) return read(db);
+  const readPrimary = () => repeatable(() => read(db));
+  if (!replica) return readPrimary();
   for (let tries = 1; ; tries++) {
     try {
       return await read(replica);
@@ -95,10 +99,10 @@ async function fromReplicaOrPrimary<T>(
       if (sqlState(error) === statementTimeout) throw error;
       if (!(error instanceof ReplicaBehind) || tries === maxReplicaTries) {
         logger.warning("replica_skipped", { reason: reasonOf(error) });
-        break;
+        return await read(db);
       }
       await new Promise((resolve) => setTimeout(resolve, replicaWaitMs));
     }
   }
-  return await read(db);
+  return await readPrimary();
 }

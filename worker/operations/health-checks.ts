@@ -6,7 +6,7 @@ import { type OutboxFigures, readOutboxFigures } from "../../db/counters.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/logger.ts";
-import { withTimeout } from "../../platform/with-timeout.ts";
+import { within } from "../../platform/within.ts";
 import { connectSearch } from "../../search/client.ts";
 
 const checkTimeoutMs = 2_000;
@@ -38,7 +38,7 @@ export async function recentChecks(
   const last = known.get(config);
   if (last && Date.now() - last.begunAt < keepMs) {
     try {
-      return await withTimeout(last.found, checkTimeoutMs + 500);
+      return await within(checkTimeoutMs + 500, last.found);
     } catch {
       // The request that began them was cut off. So this one asks.
     }
@@ -56,7 +56,7 @@ async function runChecks(config: Config, logger: Logger): Promise<Found> {
   ): Promise<Check> => {
     const began = Date.now();
     try {
-      const found = await withTimeout(probe(), checkTimeoutMs);
+      const found = await within(checkTimeoutMs, probe());
       return { status: "ok", latency_ms: Date.now() - began, ...found };
     } catch (error) {
       logger.warning("health_check_failed", { check: name, reason: reasonOf(error) });
@@ -108,7 +108,7 @@ async function queueDepth(
 async function readOutbox(config: Config, logger: Logger): Promise<OutboxFigures | undefined> {
   try {
     const db = connectDatabase(requireSection(config, "database"));
-    return await withTimeout(readOutboxFigures(db), checkTimeoutMs);
+    return await within(checkTimeoutMs, readOutboxFigures(db));
   } catch (error) {
     logger.warning("health_check_failed", { check: "outbox", reason: reasonOf(error) });
     return undefined;

@@ -1,5 +1,5 @@
 import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
-import { backpressureAfterSeconds } from "../../db/counters.ts";
+import { backpressureSeconds } from "../../db/backlog.ts";
 import type { Config } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { version } from "../../platform/version.ts";
@@ -60,7 +60,7 @@ export const health: RouteHandler<typeof healthRoute, AppEnv> = async (c) => {
     recentChecks(config, logger, keepAlive),
     hasToken(c.req.header("Authorization"), config),
   ]);
-  const backpressure = (outbox?.oldestAgeSeconds ?? 0) > backpressureAfterSeconds;
+  const backpressure = (outbox?.oldestAgeSeconds ?? 0) > backpressureSeconds;
   const isWhole = Object.values(checks).every((one) => one.status === "ok") && !backpressure;
   const status = checks.database.status === "down" ? "down" : isWhole ? "ok" : "degraded";
   const deployment = c.env.CF_VERSION_METADATA?.id;

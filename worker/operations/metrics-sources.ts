@@ -1,11 +1,8 @@
 import { z } from "zod";
 import { connectSqs } from "../../aws/sqs.ts";
+import { backpressureSeconds } from "../../db/backlog.ts";
 import { connectDatabase } from "../../db/client.ts";
-import {
-  backpressureAfterSeconds,
-  readServiceFigures,
-  type ServiceFigures,
-} from "../../db/counters.ts";
+import { readServiceFigures, type ServiceFigures } from "../../db/counters.ts";
 import { deadLetterQueues, type DeadLetterQueue } from "../../events/dead-letter.ts";
 import { exportStatuses } from "../../events/export.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
@@ -15,7 +12,7 @@ import { metrics } from "../../platform/metric-names.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
 import { version } from "../../platform/version.ts";
 import type { PollerStatus } from "../../platform/wakeable.ts";
-import { withTimeout } from "../../platform/with-timeout.ts";
+import { within } from "../../platform/within.ts";
 import type { Bindings } from "../env.ts";
 import type { Sample } from "./metrics-text.ts";
 
@@ -77,7 +74,7 @@ async function orUndefined<T>(
   read: () => Promise<T>,
 ): Promise<T | undefined> {
   try {
-    return await withTimeout(read(), timeoutMs);
+    return await within(timeoutMs, read());
   } catch (error) {
     logger.warning("metrics_part_failed", { part, reason: reasonOf(error) });
     return undefined;
@@ -140,7 +137,7 @@ function signSamples(
 
 function figureSamples(figures: ServiceFigures): Sample[] {
   const { outbox } = figures;
-  const isLate = outbox.oldestAgeSeconds > backpressureAfterSeconds;
+  const isLate = outbox.oldestAgeSeconds > backpressureSeconds;
   return [
     { name: "audit_log_outbox_logs", value: outbox.logs },
     { name: "audit_log_outbox_oldest_age_seconds", value: outbox.oldestAgeSeconds },

@@ -1,6 +1,7 @@
 import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { type ReceivedMessage, SqsError } from "../../aws/sqs.ts";
+import type { ReceivedMessage } from "../../aws/sqs.ts";
+import { SqsError } from "../../aws/sqs-answers.ts";
 import { connectDatabase, type Database } from "../../db/client.ts";
 import {
   closeLetters,
@@ -14,11 +15,11 @@ import { deadLetterId, type DeadLetterQueue, deadLetterQueues } from "../../even
 import { exportMessageFor, indexMessagesFor, type MessageToSend } from "../../events/messages.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
-import { firstPoller } from "../../platform/poller-names.ts";
 import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { wakePoller } from "../wake-poller.ts";
 import {
   type Graveyard,
   graveyardOf,
@@ -166,13 +167,10 @@ function messagesOf(letter: DeadLetterRow): (MessageToSend & { id: string })[] {
 }
 
 function wake(c: Context<AppEnv>, queue: DeadLetterQueue): void {
-  const pollers = queue === "log" ? c.env.LOG_POLLER : c.env.EXPORT_POLLER;
+  const waking = wakePoller(c, queue === "log" ? "LOG_POLLER" : "EXPORT_POLLER");
   c.executionCtx.waitUntil(
-    pollers
-      .getByName(firstPoller)
-      .wake()
-      .catch((error: unknown) => {
-        c.var.logger.warning("wake_failed", { reason: reasonOf(error) });
-      }),
+    waking.catch((error: unknown) => {
+      c.var.logger.warning("wake_failed", { reason: reasonOf(error) });
+    }),
   );
 }
