@@ -24,8 +24,8 @@ const jobs = {
   sweep_logs: sweepLogs,
   sweep_exports: sweepPipelines,
   watch_backlog: watchBacklog,
-  reindex: ({ config, env, logger }: Work) => continueReindex(config, env, logger),
-  repair: ({ config, env, logger }: Work) => repairIndex(config, env, logger),
+  reindex: continueReindex,
+  reconcile: repairIndex,
 };
 
 export default {

@@ -40,7 +40,13 @@ const contentsEveryMs = 24 * hourMs;
 const contentsPerRun = 2_000;
 
 /** The cron's part in it: compares Postgres and OpenSearch, and repairs OpenSearch, as far as one run may. */
-export async function repairIndex(config: Config, _env: unknown, logger: Logger): Promise<void> {
+export async function repairIndex({
+  config,
+  logger,
+}: {
+  config: Config;
+  logger: Logger;
+}): Promise<void> {
   if (!config.sections.search) return;
   const db = connectDatabase(requireSection(config, "database"));
   const search = connectSearch(requireSection(config, "search"), searchTimeoutMs);

@@ -51,11 +51,15 @@ type Tools = Pick<RepairTools, "db" | "search" | "logger"> & { graceSeconds: num
 type Step = "go on" | "wait";
 
 /** The cron's part in it: works on the month that is being reindexed, if any, as far as one run may. */
-export async function continueReindex(
-  config: Config,
-  env: { LOG_POLLER: { getByName(name: string): { wake(): Promise<void> } } },
-  logger: Logger,
-): Promise<void> {
+export async function continueReindex({
+  config,
+  env,
+  logger,
+}: {
+  config: Config;
+  env: { LOG_POLLER: { getByName(name: string): { wake(): Promise<void> } } };
+  logger: Logger;
+}): Promise<void> {
   if (!config.sections.search) return;
   const db = connectDatabase(requireSection(config, "database"));
   if (!(await nextReindex(db))) return;

@@ -43,7 +43,7 @@ describe.skipIf(searchMissing !== "")(`an outage (skipped: ${searchMissing})`, (
   };
 
   const index = async (url: string, from = search) => {
-    const refresher = new Refresher((months) => refreshIndices(from, months), 0);
+    const refresher = new Refresher((aliases) => refreshIndices(from, aliases), 0);
     const tools = { db: ownerOf(), search: from, refresher, logger };
     while ((await sqs.depth(url)).waiting > 0) {
       const messages = await sqs.receive(url, 60);
@@ -162,7 +162,7 @@ describe.skipIf(searchMissing !== "")(`an outage (skipped: ${searchMissing})`, (
     expect((await caller.list()).total).toBe(1);
     expect(await mark()).toEqual(still);
     // Indexed, but the refresh fails: it may not be searchable.
-    const halfDeaf = new Refresher((months) => refreshIndices(deaf, months), 0);
+    const halfDeaf = new Refresher((aliases) => refreshIndices(deaf, aliases), 0);
     const messages = await sqs.receive(urlOf(0), 60);
     const handled = await indexMessages(messages, {
       db: ownerOf(),
