@@ -1,6 +1,26 @@
 import { z } from "zod";
 
-/** Answers of SQS, as far as they are read. */
+/** SQS refused a call, or did not answer. `status` is missing where no answer came. */
+export class SqsError extends Error {
+  readonly status: number | undefined;
+  /** What SQS asked to be waited before another try. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(
+    message: string,
+    status?: number,
+    { cause, retryAfterMs }: { cause?: unknown; retryAfterMs?: number | undefined } = {},
+  ) {
+    super(message, { cause });
+    this.name = "SqsError";
+    this.status = status;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** Entries of a batch that SQS did not take for a reason of its own. */
+export class EntriesFailed extends Error {}
+
 export const received = z.object({
   Messages: z
     .array(

@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { newQueue, newQueueWithoutDeadLetters, sqs, sqsConfig } from "../test/workers/queues.ts";
 import { nowhere } from "../test/workers/tools.ts";
-import { connectSqs, SqsError } from "./sqs.ts";
+import { connectSqs } from "./sqs.ts";
+import { SqsError } from "./sqs-answers.ts";
 
 const messages = (count: number) =>
   Array.from({ length: count }, (_, n) => ({ body: `{"n":${n}}`, groupId: "acme" }));

@@ -5,32 +5,13 @@ import { retryAfterMs, type RetryPolicy, withRetries } from "../platform/retry.t
 import {
   attributesResult,
   batchResult,
+  EntriesFailed,
   messageAttributes,
   queueUrlResult,
   received,
   redrivePolicyAttribute,
+  SqsError,
 } from "./sqs-answers.ts";
-
-/** SQS refused a call, or did not answer. `status` is missing where no answer came. */
-export class SqsError extends Error {
-  readonly status: number | undefined;
-  /** What SQS asked to be waited before another try. */
-  readonly retryAfterMs: number | undefined;
-
-  constructor(
-    message: string,
-    status?: number,
-    { cause, retryAfterMs }: { cause?: unknown; retryAfterMs?: number | undefined } = {},
-  ) {
-    super(message, { cause });
-    this.name = "SqsError";
-    this.status = status;
-    this.retryAfterMs = retryAfterMs;
-  }
-}
-
-/** Entries of a batch that SQS did not take for a reason of its own. */
-class EntriesFailed extends Error {}
 
 export type ReceivedMessage = {
   messageId: string;
@@ -38,7 +19,7 @@ export type ReceivedMessage = {
   body: string;
   /** How often it was received, this time included. */
   receiveCount: number;
-  /** When SQS took it, in milliseconds since 1970. */
+  /** By the clock of SQS, in milliseconds since 1970; undefined where it does not say. */
   sentAt?: number | undefined;
   firstReceivedAt?: number | undefined;
   /** The group that it was sent with; not every stand-in of SQS gives it back. */
@@ -57,7 +38,6 @@ export type Sqs = ReturnType<typeof connectSqs>;
 const signingKeys = new Map<string, ArrayBuffer>();
 const maxBatch = 10;
 const longPollSeconds = 20;
-
 /** SQS throttles with a 400 that only its code tells from a bad request. */
 const throttled = /Throttl|RequestLimitExceeded/;
 

@@ -1,5 +1,6 @@
 import { DurableObject } from "cloudflare:workers";
 import { connectSqs, type ReceivedMessage, type Sqs } from "../aws/sqs.ts";
+import { connectDatabase } from "../db/client.ts";
 import type { DeadLetterQueue } from "../events/dead-letter.ts";
 import {
   afterAnswer,
@@ -236,9 +237,14 @@ export abstract class QueuePoller extends DurableObject<object> {
     turn: Turn,
   ): Promise<void> {
     const { outcomes, isSlow = false } = await this.handle(messages);
-    const { config, logger, queueName } = this;
-    const { giveBackSeconds } = this.pace;
-    const tools = { sqs, queueUrl, logger, giveBackSeconds, queueName, config };
+    const tools = {
+      db: connectDatabase(requireSection(this.config, "database")),
+      sqs,
+      queueName: this.queueName,
+      queueUrl,
+      logger: this.logger,
+      giveBackSeconds: this.pace.giveBackSeconds,
+    };
     const settle = async (): Promise<void> => {
       try {
         const failure = await settleMessages(tools, await outcomes);

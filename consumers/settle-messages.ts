@@ -1,8 +1,7 @@
 import type { ReceivedMessage, Sqs } from "../aws/sqs.ts";
-import { connectDatabase } from "../db/client.ts";
+import type { Database } from "../db/client.ts";
 import { recordDeadLetters } from "../db/dead-letters.ts";
 import type { DeadLetterQueue } from "../events/dead-letter.ts";
-import { type Config, requireSection } from "../platform/config.ts";
 import { reasonOf } from "../platform/errors.ts";
 import type { Logger } from "../platform/logger.ts";
 
@@ -26,13 +25,13 @@ export const lastReceive = 4;
 export const giveBackSeconds = (receiveCount: number) => 15 * 2 ** receiveCount;
 
 export type SettleTools = {
+  db: Database;
   sqs: Sqs;
   queueUrl: string;
+  /** The name under which its dead letters are kept. */
+  queueName: DeadLetterQueue;
   logger: Logger;
   giveBackSeconds: (receiveCount: number) => number;
-  /** Where it is written down why messages are dead. */
-  queueName: DeadLetterQueue;
-  config: Config;
 };
 
 /**
@@ -84,7 +83,7 @@ export async function settleMessages(
 
 /** Writes down what cannot be processed, and sends it to the dead-letter queue. Returns what arrived there: only that may be deleted. */
 async function bury(
-  { sqs, queueUrl, logger, queueName, config }: SettleTools,
+  { db, sqs, queueName, queueUrl, logger }: SettleTools,
   dead: Extract<Outcome, { to: "dead-letter" }>[],
 ): Promise<Outcome[]> {
   if (dead.length === 0) return [];
@@ -101,7 +100,6 @@ async function bury(
     const { messageId, receiveCount, firstReceivedAt: firstFailedAt } = message;
     return { messageId, receiveCount, firstFailedAt, body, reason };
   });
-  const db = connectDatabase(requireSection(config, "database"));
   await recordDeadLetters(db, queueName, letters);
   if (deadLetterQueue === undefined) return [];
   const entries = dead.map((outcome) => ({

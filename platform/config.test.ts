@@ -20,6 +20,7 @@ const sectionNames = [
   "masking",
   "metrics",
   "pollers",
+  "readDatabase",
   "s3",
   "search",
   "sqs",
@@ -54,7 +55,7 @@ describe("a configuration", () => {
     const { problems, sections } = parseConfig({});
     expect(new Set(problems.map((problem) => problem.variable))).toEqual(new Set(Object.keys(env)));
     expect(problems.every((problem) => problem.message === "is not set")).toBe(true);
-    expect(Object.keys(sections)).toEqual(["tenants", "metrics", "pollers"]);
+    expect(Object.keys(sections)).toEqual(["readDatabase", "tenants", "metrics", "pollers"]);
   });
 
   test.each([
@@ -77,10 +78,10 @@ describe("a configuration", () => {
     ["OPENSEARCH_HOST", "not a host", ["search"]],
     ["OPENSEARCH_PORT", "https", ["search"]],
     ["METRICS_TOKEN", "short", ["metrics"]],
+    ["OPENSEARCH_AUTH", "aws", ["search"]],
     ["MAX_POLLERS", "0", ["pollers"]],
     ["MAX_POLLERS", "21", ["pollers"]],
     ["MAX_POLLERS", "2.5", ["pollers"]],
-    ["OPENSEARCH_AUTH", "aws", ["search"]],
     ["LOG_LEVEL", "LOUD", []],
     ["DEBUG", "yes", []],
   ])("with %s=%j stops only what needs it", (variable, value, stopped) => {

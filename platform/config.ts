@@ -178,7 +178,6 @@ function signingKeys(env: {
   if (secretAccessKey === undefined) return { missing: "AWS_SECRET_ACCESS_KEY", message };
   return { kind: "sigv4", accessKeyId, secretAccessKey, region: env.AWS_REGION };
 }
-
 const pollerSection = z
   .object({
     MAX_POLLERS: z

@@ -8,8 +8,8 @@ import { cacheFolder } from "../../local/opensearch-jars.ts";
 const requirementsFile = fileURLToPath(new URL("requirements.txt", import.meta.url));
 const installTimeoutMs = 5 * 60_000;
 const runTimeoutMs = 60_000;
-/** What moto, the stand-in for AWS, asks for. */
-const leastPython = [3, 10] as const;
+/** What the packages of requirements.txt ask for. */
+const leastPython = [3, 11] as const;
 
 /** The interpreter that has the packages of requirements.txt. Modules are run as `python -m NAME`. */
 export type PythonTools = { python: string };

@@ -14,8 +14,8 @@ import { throughBreaker } from "./search-breaker.ts";
 
 /** How long OpenSearch may take before Postgres is asked instead. */
 const searchTimeoutMs = 3_000;
-/** A replica that is behind mostly is so by some milliseconds: it is asked again before the primary is. */
-const maxReplicaTries = 3;
+/** The primary writes its log out within 200 ms, also where nobody commits: a replica is asked that often. */
+const maxReplicaTries = 4;
 const replicaWaitMs = 150;
 /** SQLSTATE query_canceled. */
 const statementTimeout = "57014";
@@ -89,7 +89,8 @@ async function fromReplicaOrPrimary<T>(
   { db, replica, logger }: Backends,
   read: (db: Database) => Promise<T>,
 ): Promise<T> {
-  if (!replica) return await repeatable(() => read(db));
+  const readPrimary = () => repeatable(() => read(db));
+  if (!replica) return readPrimary();
   for (let tries = 1; ; tries++) {
     try {
       return await read(replica);
@@ -98,10 +99,10 @@ async function fromReplicaOrPrimary<T>(
       if (sqlState(error) === statementTimeout) throw error;
       if (!(error instanceof ReplicaBehind) || tries === maxReplicaTries) {
         logger.warning("replica_skipped", { reason: reasonOf(error) });
-        break;
+        return await read(db);
       }
       await new Promise((resolve) => setTimeout(resolve, replicaWaitMs));
     }
   }
-  return await repeatable(() => read(db));
+  return await readPrimary();
 }

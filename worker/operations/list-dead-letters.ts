@@ -1,5 +1,5 @@
 import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
-import { SqsError } from "../../aws/sqs.ts";
+import { SqsError } from "../../aws/sqs-answers.ts";
 import { connectDatabase, type Database } from "../../db/client.ts";
 import {
   type DeadLetterRow,

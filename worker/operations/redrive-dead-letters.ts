@@ -1,6 +1,7 @@
 import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
-import { type ReceivedMessage, SqsError } from "../../aws/sqs.ts";
+import type { ReceivedMessage } from "../../aws/sqs.ts";
+import { SqsError } from "../../aws/sqs-answers.ts";
 import { connectDatabase, type Database } from "../../db/client.ts";
 import {
   closeLetters,
