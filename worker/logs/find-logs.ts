@@ -99,10 +99,9 @@ async function fromReplicaOrPrimary<T>(
       if (sqlState(error) === statementTimeout) throw error;
       if (!(error instanceof ReplicaBehind) || tries === maxReplicaTries) {
         logger.warning("replica_skipped", { reason: reasonOf(error) });
-        return await read(db);
+        return await readPrimary();
       }
       await new Promise((resolve) => setTimeout(resolve, replicaWaitMs));
     }
   }
-  return await readPrimary();
 }
