@@ -138,8 +138,10 @@ export async function isSettled(
   upperId: string,
   isSearch: boolean,
 ): Promise<boolean> {
-  const [safe, pending] = await asExporter(db, tenantId, [
+  const [safe, gaps, pending] = await asExporter(db, tenantId, [
     db.execute(sql`select floor(extract(epoch from safe_time()) * 1000) as ms`),
+    // The policy shows only what holds back this tenant's mark.
+    db.execute(sql`select 1 from reconcile_progress where slice_from < ${idTime(upperId)} limit 1`),
     db
       .select({ id: pendingIndex.logId })
       .from(pendingIndex)
@@ -147,5 +149,5 @@ export async function isSettled(
       .limit(1),
   ]);
   const isSafe = safeTimeRow.parse(safe.rows[0]).ms >= idTime(upperId);
-  return isSafe && !(isSearch && pending.length > 0);
+  return isSafe && !(isSearch && (pending.length > 0 || gaps.rows.length > 0));
 }

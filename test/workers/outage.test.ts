@@ -8,7 +8,7 @@ import { defaultPace } from "../../consumers/poll-queue.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { connectSearch } from "../../search/client.ts";
-import { refreshMonths } from "../../search/index-logs.ts";
+import { refreshIndices } from "../../search/index-logs.ts";
 import { callerOf, entry, newTenant } from "../journeys/api.ts";
 import { ownerOf, rowsOf } from "./database.ts";
 import { newPoller, nextTurn, pollers } from "./pollers.ts";
@@ -42,7 +42,7 @@ describe.skipIf(searchMissing !== "")(`an outage (skipped: ${searchMissing})`, (
   };
 
   const index = async (url: string, from = search) => {
-    const refresher = new Refresher((months) => refreshMonths(from, months), 0);
+    const refresher = new Refresher((months) => refreshIndices(from, months), 0);
     const tools = { db: ownerOf(), search: from, refresher, logger };
     while ((await sqs.depth(url)).waiting > 0) {
       const messages = await sqs.receive(url, 60);
@@ -161,7 +161,7 @@ describe.skipIf(searchMissing !== "")(`an outage (skipped: ${searchMissing})`, (
     expect((await caller.list()).total).toBe(1);
     expect(await mark()).toEqual(still);
     // Indexed, but the refresh fails: it may not be searchable.
-    const halfDeaf = new Refresher((months) => refreshMonths(deaf, months), 0);
+    const halfDeaf = new Refresher((months) => refreshIndices(deaf, months), 0);
     const messages = await sqs.receive(urlOf(0), 60);
     const handled = await indexMessages(messages, {
       db: ownerOf(),
