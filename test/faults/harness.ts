@@ -12,17 +12,17 @@ import { checkLeftOver } from "./check-left-over.ts";
 import { checkMarks } from "./check-marks.ts";
 import { checkStored } from "./check-stored.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
-import { type AskedExport, runExportClient } from "./export-clients.ts";
-import { commitLate, readLateWrites } from "./late-commits.ts";
+import type { AskedExport } from "./export-clients.ts";
+import { readLateWrites } from "./late-commits.ts";
 import { Ledger } from "./ledger.ts";
 import { passTime } from "./pass-time.ts";
 import { type FaultEvent, planFaults } from "./plan-faults.ts";
-import { Follower, runSearcher } from "./readers.ts";
 import { calm, settle } from "./settle.ts";
+import { startClients } from "./start-clients.ts";
 import { readStoredLogs } from "./stored-logs.ts";
 import { WorkerLog } from "./worker-log.ts";
 import { openWorld, type World } from "./world.ts";
-import { runWriter, writeManyLarge } from "./writers.ts";
+import { writeManyLarge } from "./writers.ts";
 
 export type HarnessOptions = {
   seed: number;
@@ -51,10 +51,6 @@ export type Report = {
   orphanedUploads: number;
   checks: readonly Check[];
 };
-
-const writers = { all: 3, quiet: 3 };
-/** At most shorter than the service waits for Postgres, and longer than a log takes to become searchable. */
-const late = { share: 0.1, quietShare: 0.35, mostMs: 6_000 };
 
 /** Runs clients against the whole service while everything around it fails, and then counts. */
 export async function runFaults(options: HarnessOptions): Promise<Report> {
@@ -96,39 +92,16 @@ async function runOn(
   const asked: AskedExport[] = [];
   const stopped = new AbortController();
   const { signal } = stopped;
-  const followers = clients.map(
-    (client, n) => new Follower({ client, ledger, random: randomOf(100 + n), signal }),
-  );
   const [heavy] = clients;
   if (heavy) await writeManyLarge(heavy, ledger, `${world.marker}-large`, randomOf(1));
-  // What waits for the index of a busy tenant hides other mistakes, so one has only a few late writes.
-  const quiet = clients.slice(-1);
-  for (const client of clients) {
-    const share = quiet.includes(client) ? late.quietShare : late.share;
-    await commitLate(world.database, client.tenant, share, late.mostMs);
-  }
-
-  const running = [
-    ...Array.from({ length: writers.all + writers.quiet }, (_, n) =>
-      runWriter({
-        ...(n < writers.all
-          ? { clients: clients.slice(0, -1), thinkMs: 100 }
-          : { clients: quiet, thinkMs: 600 }),
-        ledger,
-        name: `${world.marker}-${n}`,
-        random: randomOf(200 + n),
-        signal,
-      }),
-    ),
-    ...clients.map((client, n) =>
-      runSearcher(
-        { client, ledger, random: randomOf(300 + n), signal },
-        world.tenants.filter((tenant) => tenant !== client.tenant),
-      ),
-    ),
-    ...followers.map((follower) => follower.run()),
-    runExportClient({ clients, ledger, asked, random: randomOf(400), signal }),
-  ];
+  const { followers, running } = await startClients({
+    world,
+    clients,
+    ledger,
+    asked,
+    randomOf,
+    signal,
+  });
   const ended = Promise.all(running);
   const plan = planFaults(randomOf(2), seconds * 1000);
   const kills = await Promise.race([

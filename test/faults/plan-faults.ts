@@ -58,7 +58,11 @@ function weather(
   if (kind < 0.15) return [{ atMs, what: "rules", backend, rules: [] }];
   if (kind < 0.6) {
     const probability = 0.02 + random() * 0.08;
-    const rules = faultsOf(random, backend).map((fault) => ({ probability, fault }));
+    const rules = faultsOf(random, backend).map((fault) => ({
+      // Few calls have entries.
+      probability: fault.kind === "entries" ? 0.3 : probability,
+      fault,
+    }));
     return [{ atMs, what: "rules", backend, rules }];
   }
   if (kind < 0.9) {

@@ -137,6 +137,16 @@ async function search(options: ReaderOptions): Promise<void> {
   await list(options, "search", query);
 }
 
+/** Waits until everything that is stored by now is searchable, as far as the service says. */
+export async function untilSearchable(options: ReaderOptions, limitMs: number): Promise<void> {
+  const began = Date.now();
+  while (!options.signal.aborted && Date.now() - began < limitMs) {
+    const told = await list(options, "list", { page_size: "1" });
+    if (told && Date.parse(told.indexed_through) > began) return;
+    await sleep(200);
+  }
+}
+
 const maxProbes = 4;
 
 /** indexed_through is a promise: what was acknowledged and lies before it is found, now. */

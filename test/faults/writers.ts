@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { Answer, ApiClient } from "./api-client.ts";
 import type { Ledger, Write } from "./ledger.ts";
 import { makeLog, type SentLog } from "./make-log.ts";
+import { untilSearchable } from "./readers.ts";
 
 const created = z.object({ data: z.object({ id: z.string() }) });
 const createdMany = z.object({ data: z.object({ log_ids: z.array(z.string()) }) });
@@ -35,6 +36,23 @@ export async function runWriter(options: WriterOptions): Promise<void> {
       await write(client, ledger, "bulk", logs);
     } else await write(client, ledger, "single", [oneLog(random, markers)]);
     await sleep(random() * 2 * thinkMs);
+  }
+}
+
+const loneWaitMs = 8_000;
+
+/**
+ * Writes one log for a tenant that no one else writes for, lists until it is searchable, and only then
+ * writes the next: what waits for the index of a busy tenant hides a mark that runs ahead of late commits.
+ */
+export async function runLoneWriter(
+  options: Omit<WriterOptions, "clients" | "thinkMs"> & { client: ApiClient },
+): Promise<void> {
+  const { client, ledger, name, random, signal } = options;
+  for (let n = 0; !signal.aborted; n++) {
+    const written = write(client, ledger, "single", [makeLog(random, `${name}-${n}`)]);
+    await untilSearchable(options, loneWaitMs);
+    await written;
   }
 }
 
