@@ -142,9 +142,18 @@ describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`,
       tenant,
       Array.from({ length: 40 }, () => ({ text: "word ".repeat(50_000) })),
     );
-    expect((await index([messageFor(tenant, ids)])).map((outcome) => outcome.to)).toEqual([
-      "delete",
-    ]);
+    const bulks: number[] = [];
+    const sent = globalThis.fetch;
+    vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
+      const isBulk = input instanceof Request && input.url.includes("_bulk");
+      if (isBulk) bulks.push((await input.clone().text()).length);
+      return sent(input, init);
+    });
+    const outcomes = await index([messageFor(tenant, ids)]);
+    vi.restoreAllMocks();
+    expect(outcomes.map((outcome) => outcome.to)).toEqual(["delete"]);
+    expect(bulks.length).toBeGreaterThan(3);
+    expect(Math.max(...bulks)).toBeLessThan(5 * 1024 * 1024);
     expect(await indexed(tenant)).toEqual(ids);
   });
 
