@@ -79,8 +79,8 @@ export async function indexMessages(
 
 type Failures = Map<string, Exclude<IndexOutcome, { status: "indexed" }> & { row: OutboxRow }>;
 
-/** `rows` are searchable once `aliases` were refreshed. */
 type Work = {
+  /** Searchable once `aliases` were refreshed. */
   rows: OutboxRow[];
   aliases: Set<string>;
   failed: Failures;

@@ -11,7 +11,7 @@ import { connectSearch } from "../../search/client.ts";
 import { refreshIndices } from "../../search/index-logs.ts";
 import { callerOf, entry, newTenant } from "../journeys/api.ts";
 import { ownerOf, rowsOf } from "./database.ts";
-import { newPoller, nextTurn, pollers } from "./pollers.ts";
+import { newPoller, nextTurn, pollers, restPollers } from "./pollers.ts";
 import { drain, newQueue, sqs } from "./queues.ts";
 import { nowhere, searchMissing, workerEnv, workers, workersWith } from "./tools.ts";
 
@@ -23,7 +23,8 @@ beforeEach(() => {
     vi.spyOn(console, level).mockImplementation(() => {});
   }
 });
-afterEach(() => {
+afterEach(async () => {
+  await restPollers();
   vi.restoreAllMocks();
 });
 

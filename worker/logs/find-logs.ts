@@ -90,7 +90,7 @@ async function fromReplicaOrPrimary<T>(
   read: (db: Database) => Promise<T>,
 ): Promise<T> {
   const readPrimary = () => repeatable(() => read(db));
-  if (!replica) return readPrimary();
+  if (!replica) return await readPrimary();
   for (let tries = 1; ; tries++) {
     try {
       return await read(replica);
@@ -99,10 +99,9 @@ async function fromReplicaOrPrimary<T>(
       if (sqlState(error) === statementTimeout) throw error;
       if (!(error instanceof ReplicaBehind) || tries === maxReplicaTries) {
         logger.warning("replica_skipped", { reason: reasonOf(error) });
-        return await read(db);
+        return await readPrimary();
       }
       await new Promise((resolve) => setTimeout(resolve, replicaWaitMs));
     }
   }
-  return await readPrimary();
 }
