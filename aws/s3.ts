@@ -98,11 +98,10 @@ export function connectS3(
     return withRetries(policy, (leftMs) => once(action, url, init, Math.min(timeoutMs, leftMs)));
   }
 
-  const listUrl = (query: Record<string, string>) =>
-    `${bucketUrl(config)}?${new URLSearchParams(query).toString()}`;
+  const listUrl = (query: Record<string, string>) => `${bucketUrl(config)}?${queryText(query)}`;
   const urlOf = (key: string, query: Record<string, string> = {}) => {
     const path = key.split("/").map(encodeURIComponent).join("/");
-    const search = new URLSearchParams(query).toString();
+    const search = queryText(query);
     return `${bucketUrl(config)}/${path}${search === "" ? "" : `?${search}`}`;
   };
 
@@ -260,6 +259,13 @@ function bucketUrl({ endpoint, bucket }: S3Config): string {
   const isAws = /^https:\/\/s3\.[\w-]+\.amazonaws\.com(\.cn)?$/.test(endpoint);
   if (isAws && !bucket.includes(".")) return endpoint.replace("https://", `https://${bucket}.`);
   return `${endpoint.replace(/\/$/, "")}/${bucket}`;
+}
+
+/** As signatures have it (RFC 3986): a space is %20, where a form would have a plus sign. */
+function queryText(query: Record<string, string>): string {
+  return Object.entries(query)
+    .map(([name, value]) => `${name}=${encodeURIComponent(value)}`)
+    .join("&");
 }
 
 async function unlessMissing<T>(answer: Promise<T>): Promise<T | undefined> {

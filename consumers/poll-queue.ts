@@ -145,6 +145,7 @@ export abstract class QueuePoller extends DurableObject<object> {
   }
 
   override async alarm(): Promise<void> {
+    if (this.isDismissed) return this.sleep();
     // Set first: whatever happens in this turn, there is a next one.
     await this.ctx.storage.setAlarm(Date.now() + this.pace.turnMs * 2);
     this.polling = true;

@@ -97,7 +97,7 @@ export type ServiceFigures = {
   degradedSearches: number;
 };
 
-const safeRow = z.object({ ms: z.coerce.number() });
+const safeRow = z.object({ ms: z.coerce.number(), lost_from: z.coerce.number().nullable() });
 const figuresRow = outboxRow.extend({
   counters: z.array(z.object({ name: z.string(), part: z.string(), value: z.number() })),
 });
@@ -110,7 +110,9 @@ const exportRows = z.array(z.object({ status: z.enum(exportStatuses), n: z.coerc
 export async function readServiceFigures(db: Database): Promise<ServiceFigures> {
   const [safe, figures, exports] = await asRole(db, "audit_operator", [
     // Before the outbox is read: see the settled mark.
-    db.execute(sql`select floor(extract(epoch from safe_time()) * 1000) as ms`),
+    db.execute(sql`
+      select floor(extract(epoch from safe_time()) * 1000) as ms,
+        (select min(slice_from) from reconcile_progress) as lost_from`),
     db.execute(sql`
       select ${outboxColumns}, (
         select coalesce(json_agg(json_build_object('name', name, 'part', part, 'value', value)), '[]')
@@ -120,8 +122,9 @@ export async function readServiceFigures(db: Database): Promise<ServiceFigures> 
     db.execute(sql`select status, count(*) as n from export_pipelines group by status`),
   ]);
   const row = figuresRow.parse(figures.rows[0]);
-  const safeMs = safeRow.parse(safe.rows[0]).ms;
-  const searchableMs = row.oldest === null ? safeMs : Math.min(safeMs, idTime(row.oldest));
+  const { ms: safeMs, lost_from: lostMs } = safeRow.parse(safe.rows[0]);
+  const pendingMs = row.oldest === null ? safeMs : idTime(row.oldest);
+  const searchableMs = Math.min(safeMs, pendingMs, lostMs ?? safeMs);
   const parts = (name: CounterName) => row.counters.filter((counter) => counter.name === name);
   const total = (name: CounterName) => parts(name).reduce((sum, { value }) => sum + value, 0);
   return {

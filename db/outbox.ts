@@ -9,7 +9,8 @@ import { auditLogs, pendingIndex } from "./schema.ts";
 /** A row of the outbox: a log that is not searchable yet, in the revision that it has to have. */
 export type OutboxKey = { tenantId: string; logId: string };
 export type OutboxRow = OutboxKey & { rev: number };
-export type PendingLog = AuditLog & { email_hash: string | null; rev: number };
+/** `reindexed`: its month is being written into a new index, so that the log goes into both. */
+export type PendingLog = AuditLog & { email_hash: string | null; rev: number; reindexed: boolean };
 
 /** More JSON than this is not read at once: an isolate has 128 MB. */
 const maxBatchBytes = 8 * 1024 * 1024;
@@ -19,6 +20,11 @@ const keysAsRows = (keys: readonly OutboxKey[]) => sql`
     ${sql.param(keys.map((key) => key.tenantId))}::text[],
     ${sql.param(keys.map((key) => key.logId))}::uuid[]
   ) as wanted (tenant_id, log_id)`;
+
+const isReindexed = sql<boolean>`exists (
+  select from reindexes
+  where state in ('COPYING', 'VERIFYING', 'SWAPPING', 'SWAPPED') and audit_logs.id >= from_id and audit_logs.id < to_id
+)`;
 
 /**
  * The logs that still wait, of those that are asked for, in id order: as many as fit a batch, and at
@@ -52,7 +58,13 @@ export async function readPendingLogs(
   );
   const query = db
     .with(sized)
-    .select({ ...logColumns, email_hash: auditLogs.email_hash, rev: sized.rev })
+    .select({
+      ...logColumns,
+      email_hash: auditLogs.email_hash,
+      rev: sized.rev,
+      // In the statement that reads the log: one snapshot of both is what makes a reindex lose nothing.
+      reindexed: isReindexed,
+    })
     .from(sized)
     .innerJoin(
       auditLogs,

@@ -1,8 +1,12 @@
 import { withRetries } from "../platform/retry.ts";
-import { DatabaseUnavailable } from "./client.ts";
+import { DatabaseUnavailable, sqlState } from "./client.ts";
+
+/** SQLSTATE query_canceled: it took too long, and would again. */
+const statementTimeout = "57014";
 
 const once = {
-  isPassing: (error: unknown) => error instanceof DatabaseUnavailable,
+  isPassing: (error: unknown) =>
+    error instanceof DatabaseUnavailable && sqlState(error) !== statementTimeout,
   tries: 2,
   firstMs: 200,
   capMs: 200,

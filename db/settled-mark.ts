@@ -8,7 +8,7 @@ import { auditLogs, indexFailures, pendingIndex } from "./schema.ts";
 export type SettledMark = {
   /** Milliseconds since 1970, exclusive: every log of the tenant stored before is in Postgres for all to see. */
   safeTime: number;
-  /** The same for searches: no log stored before it waits for the index, but for the unsearchable ones. */
+  /** The same for searches: no log stored before it waits for the index or is lost there, but for the unsearchable ones. */
   indexedThrough: number;
   /** Logs that the index can never take. */
   unsearchable: number;
@@ -19,6 +19,7 @@ export type SettledMark = {
 };
 
 const safeTimeRow = z.object({ ms: z.coerce.number() });
+const gapRow = z.object({ ms: z.coerce.number().nullable() });
 const positionRow = z.object({ position: z.string() });
 
 /**
@@ -28,8 +29,11 @@ const positionRow = z.object({ position: z.string() });
 export async function readSettledMark(db: Database, tenantId: string): Promise<SettledMark> {
   // The mark is the tenant's, whoever of it asks.
   const scope: TenantScope = { tenantId, userId: null };
-  const [safe, position, pending, failures, logs] = await inTenant(db, scope, [
+  const [safe, gaps, position, pending, failures, logs] = await inTenant(db, scope, [
     db.execute(sql`select floor(extract(epoch from safe_time()) * 1000) as ms`),
+    // The policy shows only what holds back this tenant's mark. Before the outbox: a repair puts logs there
+    // first, and then says that they are not lost any more.
+    db.execute(sql`select min(slice_from) as ms from reconcile_progress`),
     db.execute(sql`select ${walPosition} as position`),
     db
       .select({ id: pendingIndex.logId })
@@ -47,9 +51,10 @@ export async function readSettledMark(db: Database, tenantId: string): Promise<S
   ]);
   const safeTime = safeTimeRow.parse(safe.rows[0]).ms;
   const [firstPending, firstLog] = [pending[0], logs[0]];
+  const lostFrom = gapRow.parse(gaps.rows[0]).ms ?? safeTime;
   return {
     safeTime,
-    indexedThrough: firstPending ? Math.min(safeTime, idTime(firstPending.id)) : safeTime,
+    indexedThrough: Math.min(safeTime, lostFrom, firstPending ? idTime(firstPending.id) : safeTime),
     unsearchable: failures[0]?.n ?? 0,
     oldest: firstLog ? idTime(firstLog.id) : 0,
     walPosition: positionRow.parse(position.rows[0]).position,

@@ -19,6 +19,14 @@ import { listDeadLetters, listDeadLettersRoute } from "./operations/list-dead-le
 import { metrics } from "./operations/metrics.ts";
 import { openApiDocument } from "./operations/openapi.ts";
 import { redriveDeadLetters, redriveDeadLettersRoute } from "./operations/redrive-dead-letters.ts";
+import {
+  cancelReindex,
+  cancelReindexRoute,
+  listReindexes,
+  listReindexesRoute,
+  startReindex,
+  startReindexRoute,
+} from "./operations/reindex.ts";
 
 const newRouter = () => new OpenAPIHono<AppEnv>({ strict: false, defaultHook: refuseInvalid });
 
@@ -37,6 +45,9 @@ api.openapi(retryExportRoute, retryExport);
 api.openapi(getLogRoute, getLog);
 api.openapi(listDeadLettersRoute, listDeadLetters);
 api.openapi(redriveDeadLettersRoute, redriveDeadLetters);
+api.openapi(startReindexRoute, startReindex);
+api.openapi(listReindexesRoute, listReindexes);
+api.openapi(cancelReindexRoute, cancelReindex);
 api.get("/openapi.json", openApiDocument(api));
 api.get("/docs", docs);
 api.get("/docs/:file", docs);

@@ -29,7 +29,9 @@ export async function wakePoller(
   c: Context<AppEnv>,
   queue: "LOG_POLLER" | "EXPORT_POLLER",
 ): Promise<void> {
-  if (Date.now() - (lastWakes.get(queue) ?? 0) < wakeEveryMs) return;
+  const since = Date.now() - (lastWakes.get(queue) ?? 0);
+  // Below 0 the clock was set back: that must not keep a poller asleep.
+  if (since >= 0 && since < wakeEveryMs) return;
   lastWakes.set(queue, Date.now());
   try {
     // A stub whose call failed for the connection may be broken for good.

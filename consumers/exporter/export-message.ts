@@ -21,6 +21,7 @@ import { hopTimes } from "../../platform/hop-times.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { visibilitySeconds } from "../poll-queue.ts";
 import type { Outcome } from "../settle-messages.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 import { failureOf, UploadGone } from "./export-errors.ts";
 import type { PartSize } from "./part-cutter.ts";
 import { runSlice, type SliceEnd } from "./run-slice.ts";
@@ -32,6 +33,7 @@ export type ExportTools = {
   queueUrl: string;
   search: Client | undefined;
   logger: Logger;
+  buffers?: BufferPool;
   sizeOf?: PartSize;
   sliceMs?: number;
   graceMs?: number;

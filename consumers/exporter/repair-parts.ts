@@ -67,13 +67,13 @@ async function makeAgain(
   const range = exportRange(row, before);
   const source = rowSource(db, search, range);
   // Never full before its last row: compressed again it may be a little larger.
-  const cutter = new PartCutter(row, part.number, () => part.bytes * 2 + 1);
+  const cutter = new PartCutter(row, part.number, { sizeOf: () => part.bytes * 2 + 1 });
   let rows = 0;
   for (let after = range.after; rows < part.rows;) {
     const page = await source.page(after);
     check();
-    for (const log of page.logs.slice(0, part.rows - rows)) {
-      await cutter.add(log);
+    for (const line of page.rows.slice(0, part.rows - rows)) {
+      await cutter.add(line);
       rows++;
     }
     if (page.isLast) break;

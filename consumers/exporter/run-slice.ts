@@ -13,6 +13,7 @@ import {
 import type { ExportRow } from "../../db/exports.ts";
 import { contentType, exportKey, fileName, tailKey } from "../../events/export-files.ts";
 import { sha256Hex } from "../../events/sha256.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 import { ExportRefused, UploadGone } from "./export-errors.ts";
 import { finishExport } from "./finish-export.ts";
 import {
@@ -20,7 +21,6 @@ import {
   type Part,
   PartCutter,
   type PartSize,
-  partSize,
   type UnfinishedPart,
 } from "./part-cutter.ts";
 import { type RowSource, rowSource } from "./read-pages.ts";
@@ -32,6 +32,8 @@ export type SliceTools = {
   search: Client | undefined;
   /** Throws when the claim was lost in the meantime. */
   check: () => void;
+  /** Where parts take their buffers from, and leave them for the next slice. */
+  buffers?: BufferPool;
   sizeOf?: PartSize;
   sliceMs?: number;
   graceMs?: number;
@@ -114,7 +116,8 @@ class Slice {
     this.source = source;
     this.deadline = deadline;
     this.uploadId = row.uploadId;
-    this.cutter = new PartCutter(row, row.parts + 1, tools.sizeOf ?? partSize, begun);
+    const { sizeOf, buffers } = tools;
+    this.cutter = new PartCutter(row, row.parts + 1, { sizeOf, begun, buffers });
   }
 
   /** @param after the id to go on behind */
@@ -138,8 +141,8 @@ class Slice {
         // It is awaited in the next round; a slice that ends before does not care.
         next.catch(() => {});
       }
-      for (const log of page.logs) {
-        const part = await this.cutter.add(log);
+      for (const row of page.rows) {
+        const part = await this.cutter.add(row);
         if (!part) continue;
         await this.upload(part);
         if (this.isOver()) {
@@ -203,7 +206,7 @@ class Slice {
     this.uploading.catch(() => {});
   }
 
-  private async store({ bytes: encoded, ...part }: Part): Promise<void> {
+  private async store({ bytes: encoded, release, ...part }: Part): Promise<void> {
     const { db, s3 } = this.tools;
     const { row, claim } = this;
     const bytes = await encoded();
@@ -213,6 +216,7 @@ class Slice {
     try {
       const etag = await s3.uploadPart(key, uploadId, part.number, bytes, digest);
       const stored = { ...part, etag, sha256: digest, bytes: bytes.byteLength };
+      release();
       await recordPart(db, claim, row.attempt, stored);
     } catch (error) {
       if (error instanceof S3Error && error.code === "NoSuchUpload")

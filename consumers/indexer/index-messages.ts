@@ -9,12 +9,11 @@ import {
   recordIndexFailure,
 } from "../../db/outbox.ts";
 import { repeatable } from "../../db/repeatable.ts";
-import { idMonth } from "../../events/ids.ts";
 import { asciiJson, type IndexMessage, parseIndexMessage } from "../../events/messages.ts";
 import { hopTimes } from "../../platform/hop-times.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { type RetryPolicy, withRetries } from "../../platform/retry.ts";
-import { indexLogs, type IndexOutcome } from "../../search/index-logs.ts";
+import { aliasesOf, indexLogs, type IndexOutcome } from "../../search/index-logs.ts";
 import { isPassingSearchError, searchRetryAfterMs } from "../../search/passing-errors.ts";
 import type { Handled } from "../poll-queue.ts";
 import { lastReceive, type Outcome } from "../settle-messages.ts";
@@ -81,7 +80,9 @@ export async function indexMessages(
 type Failures = Map<string, Exclude<IndexOutcome, { status: "indexed" }> & { row: OutboxRow }>;
 
 type Work = {
+  /** Searchable once `aliases` were refreshed. */
   rows: OutboxRow[];
+  aliases: Set<string>;
   failed: Failures;
   readMs: number;
   bulkMs: number;
@@ -94,6 +95,7 @@ async function indexAll(parsed: Parsed[], tools: Tools): Promise<Work> {
     for (const logId of content.log_ids) wanted.set(logId, { tenantId: content.tenant_id, logId });
   }
   const rows: OutboxRow[] = [];
+  const aliases = new Set<string>();
   const failed: Failures = new Map();
   let [readMs, bulkMs, slowestBulkMs] = [0, 0, 0];
   while (wanted.size > 0) {
@@ -114,26 +116,30 @@ async function indexAll(parsed: Parsed[], tools: Tools): Promise<Work> {
         status: "retry",
         reason: "missing in the answer",
       };
-      if (outcome.status === "indexed") rows.push(row);
-      else failed.set(log.id, { ...outcome, row });
+      if (outcome.status !== "indexed") {
+        failed.set(log.id, { ...outcome, row });
+        continue;
+      }
+      rows.push(row);
+      for (const alias of aliasesOf(log)) aliases.add(alias);
     }
     // Logs come in id order: what is left begins after the last one.
     const lastId = logs.at(-1)?.id ?? "";
     wanted = new Map([...wanted].filter(([id]) => id > lastId));
   }
-  return { rows, failed, readMs, bulkMs, slowestBulkMs };
+  return { rows, aliases, failed, readMs, bulkMs, slowestBulkMs };
 }
 
 async function settle(
   parsed: Parsed[],
-  { rows, failed, readMs, bulkMs }: Work,
+  { rows, aliases, failed, readMs, bulkMs }: Work,
   began: number,
   { db, refresher, logger }: Tools,
 ): Promise<Outcome[]> {
   const indexed = Date.now();
   let refreshed = indexed;
   if (rows.length > 0) {
-    await refresher.refreshed(rows.map((row) => idMonth(row.logId)));
+    await refresher.refreshed(aliases);
     refreshed = Date.now();
     await repeatable(() => deleteOutboxRows(db, rows));
   }

@@ -8,7 +8,7 @@ import { createLogger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
 import { withRetries } from "../../platform/retry.ts";
 import { connectSearch } from "../../search/client.ts";
-import { refreshMonths } from "../../search/index-logs.ts";
+import { refreshIndices } from "../../search/index-logs.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
 import { indexMessages, searchRetries } from "./index-messages.ts";
 import { Refresher } from "./refresher.ts";
@@ -23,7 +23,7 @@ type Env = { LOG_POLLER: DurableObjectNamespace<LogPoller> };
 export class LogPoller extends QueuePoller {
   protected override readonly queueName = "log";
   private readonly refresher = new Refresher(
-    (months) => withRetries(searchRetries, () => refreshMonths(this.connectSearch(), months)),
+    (aliases) => withRetries(searchRetries, () => refreshIndices(this.connectSearch(), aliases)),
     refreshEveryMs,
   );
   private readonly pollers: Env["LOG_POLLER"];

@@ -8,6 +8,8 @@ import { createLogger, type LogFields, type Logger } from "../../platform/logger
 import { firstPoller } from "../../platform/poller-names.ts";
 import type { Wakeable } from "../../platform/wakeable.ts";
 import { isTimeToWork } from "./is-time-to-work.ts";
+import { repairIndex } from "./reconcile.ts";
+import { continueReindex } from "./reindex.ts";
 import { sweepExports } from "./sweep-exports.ts";
 import { sweepOutbox } from "./sweep-outbox.ts";
 
@@ -22,6 +24,8 @@ const jobs = {
   sweep_logs: sweepLogs,
   sweep_exports: sweepPipelines,
   watch_backlog: watchBacklog,
+  reindex: continueReindex,
+  reconcile: repairIndex,
 };
 
 export default {

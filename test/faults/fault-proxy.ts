@@ -64,8 +64,9 @@ export type FaultProxy = {
   rules: readonly Rule[];
   /** What it did so far, by kind of fault; single entries are counted singly. */
   readonly counts: ReadonlyMap<string, number>;
-  /** Calls that came in. */
+  /** Calls that came in, and those that are not over. */
   readonly calls: number;
+  readonly underWay: number;
   /** Refuses connections, and resets those that are open, until accept() is called. */
   refuse(): Promise<void>;
   accept(): Promise<void>;
@@ -86,6 +87,7 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
   const agent = new Agent({ keepAlive: true });
   const count = (name: string, by = 1): void => void counts.set(name, (counts.get(name) ?? 0) + by);
   let calls = 0;
+  let underWay = 0;
 
   const proxy = {
     url: "",
@@ -93,6 +95,9 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     counts,
     get calls() {
       return calls;
+    },
+    get underWay() {
+      return underWay;
     },
     async refuse() {
       if (!server.listening) return;
@@ -120,7 +125,6 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
   }
 
   async function pass(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
-    calls++;
     const body = await readWhole(incoming);
     const method = incoming.method ?? "GET";
     const path = incoming.url ?? "/";
@@ -182,7 +186,11 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
   const server = createServer((incoming, outgoing) => {
     // A caller that is gone, or a backend that is: either way there is nobody to tell but by the connection.
     outgoing.on("error", () => {});
-    pass(incoming, outgoing).catch(() => outgoing.destroy());
+    calls++;
+    underWay++;
+    pass(incoming, outgoing)
+      .catch(() => outgoing.destroy())
+      .finally(() => underWay--);
   });
   // A caller that uses a connection again must never meet one that is just being closed.
   server.keepAliveTimeout = 0;

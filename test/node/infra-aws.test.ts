@@ -34,10 +34,10 @@ const calls: Record<string, { action: string; on: readonly On[] }> = {
   UploadPart: { action: "s3:PutObject", on: ["objects"] },
   CompleteMultipartUpload: { action: "s3:PutObject", on: ["objects"] },
   AbortMultipartUpload: { action: "s3:AbortMultipartUpload", on: ["objects"] },
-  ListParts: { action: "s3:ListMultipartUploadParts", on: ["objects"] },
   ListMultipartUploads: { action: "s3:ListBucketMultipartUploads", on: ["bucket"] },
-  GetObject: { action: "s3:GetObject", on: ["objects"] },
+  ListParts: { action: "s3:ListMultipartUploadParts", on: ["objects"] },
   HeadObject: { action: "s3:GetObject", on: ["objects"] },
+  GetObject: { action: "s3:GetObject", on: ["objects"] },
   PutObject: { action: "s3:PutObject", on: ["objects"] },
   DeleteObject: { action: "s3:DeleteObject", on: ["objects"] },
 };
@@ -217,8 +217,11 @@ describe.skipIf("missing" in tools)(
       const sha256 = createHash("sha256").update(body).digest("hex");
       const upload = await s3.createUpload(key, kind);
       const etag = await s3.uploadPart(key, upload, 1, body, sha256);
+      expect(await s3.openUploads(key)).toEqual([upload]);
+      expect(await s3.listParts(key, upload)).toEqual([{ number: 1, etag, bytes: body.length }]);
       await s3.completeUpload(key, upload, [{ number: 1, etag }]);
       expect(await s3.head(key)).toMatchObject({ bytes: body.length });
+      expect(await s3.getObject(key)).toEqual(body);
       await s3.putObject(`${key}.json`, '{"é": "☃"}', kind);
       await s3.deleteObject(`${key}.json`);
       expect(await s3.head(`${key}.json`)).toBeUndefined();

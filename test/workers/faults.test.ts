@@ -40,6 +40,9 @@ describe("while the database does not answer", () => {
   test.each([
     ["GET", "/api/v1/operations/dead-letters"],
     ["POST", "/api/v1/operations/dead-letters/redrive"],
+    ["POST", "/api/v1/operations/reindex"],
+    ["GET", "/api/v1/operations/reindex"],
+    ["DELETE", "/api/v1/operations/reindex/2026.11"],
   ])("a platform admin's %s %s is 503 too", async (method, path) => {
     const admin = caller({ NEON_FETCH_ENDPOINT: nowhere }, { role: "platform_admin" });
     expectProblem(await admin.call(method, path), 503, "database_unavailable");
@@ -328,6 +331,8 @@ test("the OpenAPI document names every route", async () => {
     "/logs/{log_id}",
     "/operations/dead-letters",
     "/operations/dead-letters/redrive",
+    "/operations/reindex",
+    "/operations/reindex/{month}",
   ]);
 });
 

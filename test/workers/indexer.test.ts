@@ -9,7 +9,7 @@ import { parseConfig, requireSection } from "../../platform/config.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { withRetries } from "../../platform/retry.ts";
 import { connectSearch } from "../../search/client.ts";
-import { refreshMonths } from "../../search/index-logs.ts";
+import { refreshIndices } from "../../search/index-logs.ts";
 import { ensureMonthIndex } from "../../search/index-template.ts";
 import { newTenant } from "../journeys/api.ts";
 import { ownerOf, rowsOf } from "./database.ts";
@@ -61,8 +61,8 @@ function messageFor(tenant: string, ids: string[], receiveCount = 1): ReceivedMe
 describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`, () => {
   const search = connectSearch(requireSection(parseConfig(workerEnv), "search"), 10_000);
   const index = async (messages: ReceivedMessage[], client = search): Promise<Outcome[]> => {
-    const refresh = (months: Iterable<string>) =>
-      withRetries(searchRetries, () => refreshMonths(client, months));
+    const refresh = (aliases: Iterable<string>) =>
+      withRetries(searchRetries, () => refreshIndices(client, aliases));
     const refresher = new Refresher(refresh, 50);
     const handled = await indexMessages(messages, {
       db: ownerOf(),
@@ -280,7 +280,7 @@ describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`,
     const { outcomes } = await indexMessages([{ ...message, sentAt: Date.now() - 5_000 }], {
       db: ownerOf(),
       search,
-      refresher: new Refresher((months) => refreshMonths(search, months), 0),
+      refresher: new Refresher((months) => refreshIndices(search, months), 0),
       logger: createLogger("consumer_log_consumer_logger", "INFO"),
     });
     await outcomes;

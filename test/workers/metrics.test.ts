@@ -194,6 +194,9 @@ describe.skipIf(searchMissing !== "")(`the figures (skipped: ${searchMissing})`,
     await caller.settled();
     await vi.waitFor(async () => expect((await sqs.depth(log.deadLetters)).waiting).toBe(1), 5_000);
 
+    // Until the month has its index, a list may be degraded by itself.
+    const { values: settled } = await scrape();
+    expect(counted(stored.values, settled)).toMatchObject({ audit_log_logs_indexed_total: 7 });
     const degraded = callerWith({ OPENSEARCH_HOST: nowhere }, tenant);
     for (const _ of [1, 2]) expect((await degraded.list()).source).toBe("postgres");
     await degraded.get("/api/v1/logs/stats");
@@ -204,9 +207,7 @@ describe.skipIf(searchMissing !== "")(`the figures (skipped: ${searchMissing})`,
     expect(done.rows_exported).toBe(7);
 
     const { values: after } = await scrape();
-    expect(counted(before, after)).toEqual({
-      audit_log_logs_stored_total: 7,
-      audit_log_logs_indexed_total: 7,
+    expect(counted(settled, after)).toEqual({
       audit_log_degraded_searches_total: 6,
       audit_log_export_rows_total: 7,
       audit_log_export_bytes_total: new TextEncoder().encode(file).byteLength,

@@ -8,10 +8,10 @@ import { defaultPace } from "../../consumers/poll-queue.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { connectSearch } from "../../search/client.ts";
-import { refreshMonths } from "../../search/index-logs.ts";
+import { refreshIndices } from "../../search/index-logs.ts";
 import { callerOf, entry, newTenant } from "../journeys/api.ts";
 import { ownerOf, rowsOf } from "./database.ts";
-import { newPoller, nextTurn, pollers } from "./pollers.ts";
+import { newPoller, nextTurn, pollers, restPollers } from "./pollers.ts";
 import { drain, newQueue, sqs } from "./queues.ts";
 import { nowhere, searchMissing, workerEnv, workers, workersWith } from "./tools.ts";
 
@@ -23,7 +23,8 @@ beforeEach(() => {
     vi.spyOn(console, level).mockImplementation(() => {});
   }
 });
-afterEach(() => {
+afterEach(async () => {
+  await restPollers();
   vi.restoreAllMocks();
 });
 
@@ -42,7 +43,7 @@ describe.skipIf(searchMissing !== "")(`an outage (skipped: ${searchMissing})`, (
   };
 
   const index = async (url: string, from = search) => {
-    const refresher = new Refresher((months) => refreshMonths(from, months), 0);
+    const refresher = new Refresher((aliases) => refreshIndices(from, aliases), 0);
     const tools = { db: ownerOf(), search: from, refresher, logger };
     while ((await sqs.depth(url)).waiting > 0) {
       const messages = await sqs.receive(url, 60);
@@ -161,7 +162,7 @@ describe.skipIf(searchMissing !== "")(`an outage (skipped: ${searchMissing})`, (
     expect((await caller.list()).total).toBe(1);
     expect(await mark()).toEqual(still);
     // Indexed, but the refresh fails: it may not be searchable.
-    const halfDeaf = new Refresher((months) => refreshMonths(deaf, months), 0);
+    const halfDeaf = new Refresher((aliases) => refreshIndices(deaf, aliases), 0);
     const messages = await sqs.receive(urlOf(0), 60);
     const handled = await indexMessages(messages, {
       db: ownerOf(),

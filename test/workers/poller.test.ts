@@ -3,7 +3,16 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { ReceivedMessage } from "../../aws/sqs.ts";
 import { defaultPace, type Handled } from "../../consumers/poll-queue.ts";
 import type { Outcome } from "../../consumers/settle-messages.ts";
-import { endWait, newPoller, nextTurn, pollers, receiveAtOnce, send, stored } from "./pollers.ts";
+import {
+  endWait,
+  newPoller,
+  nextTurn,
+  pollers,
+  receiveAtOnce,
+  restPollers,
+  send,
+  stored,
+} from "./pollers.ts";
 import { drain, newQueue, newQueueWithoutDeadLetters, sqs } from "./queues.ts";
 
 /** The events of the log, as objects. */
@@ -14,7 +23,8 @@ beforeEach(() => {
     vi.spyOn(console, level).mockImplementation((line) => void events.push(JSON.parse(line)));
   }
 });
-afterEach(() => {
+afterEach(async () => {
+  await restPollers();
   vi.restoreAllMocks();
 });
 

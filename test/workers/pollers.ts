@@ -21,6 +21,8 @@ export type Settings = {
   pace?: Pace;
 };
 
+const made: Stub[] = [];
+
 /** A poller of a test's own: what is set replaces the class's, in memory. */
 export async function newPoller(
   settings: Settings,
@@ -29,7 +31,13 @@ export async function newPoller(
 ): Promise<Stub> {
   const stub = from.getByName(name);
   await runInDurableObject(stub, (poller) => Object.assign(poller, settings));
+  made.push(stub);
   return stub;
+}
+
+/** Ends the pollers that a test has made: one that goes on would be seen by the tests after it. */
+export async function restPollers(): Promise<void> {
+  await Promise.all(made.splice(0).map((stub) => stub.rest()));
 }
 
 export const stored = (stub: Stub) =>

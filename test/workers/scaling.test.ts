@@ -2,10 +2,11 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import type { ReceivedMessage } from "../../aws/sqs.ts";
 import { defaultPace, type Handled } from "../../consumers/poll-queue.ts";
 import { firstPoller, pollerName } from "../../platform/poller-names.ts";
-import { newPoller, pollers, receiveAtOnce } from "./pollers.ts";
+import { newPoller, pollers, receiveAtOnce, restPollers } from "./pollers.ts";
 import { newQueue, sqs } from "./queues.ts";
 
-afterEach(() => {
+afterEach(async () => {
+  await restPollers();
   vi.restoreAllMocks();
 });
 
