@@ -30,6 +30,7 @@ export default defineConfig({
               durableObjects: {
                 EXPORT_POLLER: { className: "ExportPoller", useSQLite: true },
                 LOG_POLLER: { className: "LogPoller", useSQLite: true },
+                METRICS: { className: "MetricsSnapshot", useSQLite: true },
                 DEAF_POLLER: { className: "DeafPoller", useSQLite: true },
               },
             },

@@ -1,57 +1,42 @@
 import { AwsClient } from "aws4fetch";
 import type { S3Config } from "../platform/config.ts";
-
-/** S3 refused a call (`status` and its `code`, such as `NoSuchBucket`), or did not answer (status undefined). */
-export class S3Error extends Error {
-  readonly code: string;
-  readonly status: number | undefined;
-
-  constructor(action: string, code: string, status?: number, cause?: unknown) {
-    super(`${action} was answered with ${code}${status === undefined ? "" : ` (${status})`}`, {
-      cause,
-    });
-    this.name = "S3Error";
-    this.code = code;
-    this.status = status;
-  }
-
-  /** Whether a later try may end otherwise: no answer, S3's own failures, and being asked to slow down. */
-  get isPassing(): boolean {
-    if (this.status === undefined || this.status >= 500 || this.status === 429) return true;
-    return passingCodes.has(this.code);
-  }
-}
-
-const passingCodes = new Set([
-  "SlowDown",
-  "InternalError",
-  "ServiceUnavailable",
-  "RequestTimeout",
-  "OperationAborted",
-  "ConditionalRequestConflict",
-  "RequestTimeTooSkewed",
-]);
+import { timedHop } from "../platform/hop-times.ts";
+import { retryAfterMs, type RetryPolicy, withRetries } from "../platform/retry.ts";
+import { element, elements, errorStatus, escapeXml, nameOf, S3Error } from "./s3-answers.ts";
+import { type S3Call, s3Call } from "./s3-call.ts";
 
 /** One client for one request or slice of work. */
 export type S3 = ReturnType<typeof connectS3>;
 export type ObjectKind = { contentType: string; fileName: string };
 export type UploadedPart = { number: number; etag: string };
+export type ListedPart = UploadedPart & { bytes: number };
+type Answered = { headers: Headers; text: string; bytes: Uint8Array<ArrayBuffer> };
 
 const callTimeoutMs = 15_000;
 /** A part is up to 25 MiB. */
 const uploadTimeoutMs = 60_000;
 /** Completing a large upload may take minutes: S3 keeps the connection alive with white space. */
 const completeTimeoutMs = 180_000;
-const maxTries = 4;
 const firstBackoffMs = 200;
+const retries = {
+  isPassing: (error: unknown) => error instanceof S3Error && error.isPassing,
+  retryAfterMs: (error: unknown) => (error instanceof S3Error ? error.retryAfterMs : undefined),
+  tries: 4,
+  capMs: 5_000,
+} satisfies Partial<RetryPolicy>;
 
 /**
  * The calls of S3 that exports need, signed, each with a timeout. Objects are private and encrypted with
  * keys of S3 (SSE-S3): with KMS an ETag would not be the MD5 that a lost Complete is recognised by.
  *
- * @param retryMs backoff before the second try of a passing error, with full jitter; doubled for each after it
+ * @param retryMs the most that is waited before the second try of a passing error
+ * @param onCall told of every try
  */
-export function connectS3(config: S3Config, retryMs = firstBackoffMs) {
+export function connectS3(
+  config: S3Config,
+  retryMs = firstBackoffMs,
+  onCall: (call: S3Call) => void = () => {},
+) {
   const aws = new AwsClient({
     accessKeyId: config.accessKeyId,
     secretAccessKey: config.secretAccessKey,
@@ -65,53 +50,72 @@ export function connectS3(config: S3Config, retryMs = firstBackoffMs) {
     url: string,
     init: RequestInit,
     timeoutMs: number,
-  ): Promise<{ headers: Headers; text: string }> {
+  ): Promise<Answered> {
+    const about = { action, url, bucketUrl: bucketUrl(config), body: init.body, began: Date.now() };
+    try {
+      const answer = await timedHop("s3", () => send(action, url, init, timeoutMs));
+      onCall(s3Call(about, 200));
+      return answer;
+    } catch (error) {
+      if (error instanceof S3Error) onCall(s3Call(about, error.status, error.code));
+      throw error;
+    }
+  }
+
+  async function send(
+    action: string,
+    url: string,
+    init: RequestInit,
+    timeoutMs: number,
+  ): Promise<Answered> {
     let response: Response;
-    let text: string;
+    let bytes: Uint8Array<ArrayBuffer>;
     try {
       response = await aws.fetch(url, { ...init, signal: AbortSignal.timeout(timeoutMs) });
-      text = await response.text();
+      bytes = new Uint8Array(await response.arrayBuffer());
     } catch (error) {
-      throw new S3Error(action, "no answer", undefined, error);
+      throw new S3Error(action, "no answer", undefined, { cause: error });
     }
+    const isData = response.ok && action === "GetObject";
+    const text = isData ? "" : new TextDecoder().decode(bytes);
     // S3 can put an error into the body of a 200: of Complete it says so itself.
-    const code = /<Error>[\s\S]*?<Code>([^<]+)<\/Code>/.exec(text)?.[1];
-    if (!response.ok) throw new S3Error(action, code ?? nameOf(response.status), response.status);
+    const code = text.includes("<Error>") ? element(text, "Code") : undefined;
+    if (!response.ok)
+      throw new S3Error(action, code ?? nameOf(response.status), response.status, {
+        retryAfterMs: retryAfterMs(response.headers.get("Retry-After"), Date.now()),
+      });
     if (code !== undefined && action === "CompleteMultipartUpload")
       throw new S3Error(action, code, errorStatus[code] ?? 500);
-    return { headers: response.headers, text };
+    return { headers: response.headers, text, bytes };
   }
 
-  /** Tries passing errors again. Every call that goes through here may be repeated. */
-  async function call(action: string, url: string, init: RequestInit, timeoutMs = callTimeoutMs) {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await once(action, url, init, timeoutMs);
-      } catch (error) {
-        if (!(error instanceof S3Error && error.isPassing) || tries === maxTries) throw error;
-        const ceiling = retryMs * 2 ** (tries - 1);
-        await new Promise((resolve) => setTimeout(resolve, Math.random() * ceiling));
-      }
-    }
+  /**
+   * Tries passing errors again. Every call that goes through here may be repeated. All tries together
+   * take at most twice as long as one may.
+   */
+  function call(action: string, url: string, init: RequestInit, timeoutMs = callTimeoutMs) {
+    const policy = { ...retries, firstMs: retryMs, deadlineMs: 2 * timeoutMs };
+    return withRetries(policy, (leftMs) => once(action, url, init, Math.min(timeoutMs, leftMs)));
   }
 
+  const listUrl = (query: Record<string, string>) => `${bucketUrl(config)}?${queryText(query)}`;
   const urlOf = (key: string, query: Record<string, string> = {}) => {
     const path = key.split("/").map(encodeURIComponent).join("/");
-    const search = new URLSearchParams(query).toString();
+    const search = queryText(query);
     return `${bucketUrl(config)}/${path}${search === "" ? "" : `?${search}`}`;
   };
 
   return {
     bucket: config.bucket,
 
-    /** @returns the upload's id. Repeated after a lost answer it leaves an upload that only a lifecycle rule ends. */
+    /** @returns the upload's id. Repeated after a lost answer it leaves an upload that `openUploads` finds. */
     async createUpload(key: string, kind: ObjectKind): Promise<string> {
       const url = urlOf(key, { uploads: "" });
       const init = { method: "POST", headers: objectHeaders(kind) };
       const { text } = await call("CreateMultipartUpload", url, init);
-      const id = /<UploadId>([^<]+)<\/UploadId>/.exec(text)?.[1];
+      const id = element(text, "UploadId");
       if (id === undefined) throw new S3Error("CreateMultipartUpload", "no UploadId", 500);
-      return unescapeXml(id);
+      return id;
     },
 
     /**
@@ -173,8 +177,53 @@ export function connectS3(config: S3Config, retryMs = firstBackoffMs) {
       };
     },
 
-    async putObject(key: string, body: string, kind: ObjectKind): Promise<void> {
-      await call("PutObject", urlOf(key), { method: "PUT", body, headers: objectHeaders(kind) });
+    /**
+     * The uploads under a key that were neither completed nor aborted: where the answer of a Create was lost,
+     * there is one that no one else knows of. At most 1,000.
+     */
+    async openUploads(key: string): Promise<string[]> {
+      const { text } = await call(
+        "ListMultipartUploads",
+        listUrl({ uploads: "", prefix: key }),
+        {},
+      );
+      return elements(text, "Upload")
+        .filter((upload) => element(upload, "Key") === key)
+        .flatMap((upload) => element(upload, "UploadId") ?? []);
+    },
+
+    /** The parts that an upload has, in their order. */
+    async listParts(key: string, uploadId: string): Promise<ListedPart[]> {
+      const parts: ListedPart[] = [];
+      let after = "0";
+      for (;;) {
+        const url = urlOf(key, { uploadId, "part-number-marker": after });
+        const { text } = await call("ListParts", url, {});
+        parts.push(
+          ...elements(text, "Part").map((part) => ({
+            number: Number(element(part, "PartNumber")),
+            etag: element(part, "ETag") ?? "",
+            bytes: Number(element(part, "Size")),
+          })),
+        );
+        const next = element(text, "NextPartNumberMarker") ?? "";
+        if (element(text, "IsTruncated") !== "true" || Number(next) <= Number(after)) return parts;
+        after = next;
+      }
+    },
+
+    /** @returns undefined where there is no such object */
+    async getObject(key: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+      return (await unlessMissing(call("GetObject", urlOf(key), {}, uploadTimeoutMs)))?.bytes;
+    },
+
+    async putObject(
+      key: string,
+      body: string | Uint8Array<ArrayBuffer>,
+      kind: ObjectKind,
+    ): Promise<void> {
+      const init = { method: "PUT", body, headers: objectHeaders(kind) };
+      await call("PutObject", urlOf(key), init, uploadTimeoutMs);
     },
 
     async deleteObject(key: string): Promise<void> {
@@ -212,19 +261,11 @@ function bucketUrl({ endpoint, bucket }: S3Config): string {
   return `${endpoint.replace(/\/$/, "")}/${bucket}`;
 }
 
-/** The status that S3 would have given an error which it wrote into the body of a 200. */
-const errorStatus: Record<string, number> = {
-  InvalidPart: 400,
-  InvalidPartOrder: 400,
-  EntityTooSmall: 400,
-  NoSuchUpload: 404,
-  PreconditionFailed: 412,
-  AccessDenied: 403,
-};
-
-/** A HEAD has no body that would name the error. */
-function nameOf(status: number): string {
-  return { 403: "AccessDenied", 404: "NotFound" }[status] ?? `HTTP ${status}`;
+/** As signatures have it (RFC 3986): a space is %20, where a form would have a plus sign. */
+function queryText(query: Record<string, string>): string {
+  return Object.entries(query)
+    .map(([name, value]) => `${name}=${encodeURIComponent(value)}`)
+    .join("&");
 }
 
 async function unlessMissing<T>(answer: Promise<T>): Promise<T | undefined> {
@@ -244,12 +285,3 @@ function objectHeaders({ contentType, fileName }: ObjectKind): Record<string, st
     "x-amz-server-side-encryption": "AES256",
   };
 }
-
-const escapeXml = (text: string) =>
-  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
-const unescapeXml = (text: string) =>
-  text
-    .replaceAll("&lt;", "<")
-    .replaceAll("&gt;", ">")
-    .replaceAll("&quot;", '"')
-    .replaceAll("&amp;", "&");

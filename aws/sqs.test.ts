@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { newQueue, newQueueWithoutDeadLetters, sqs, sqsConfig } from "../test/workers/queues.ts";
 import { nowhere } from "../test/workers/tools.ts";
-import { connectSqs, SqsError } from "./sqs.ts";
+import { connectSqs } from "./sqs.ts";
+import { SqsError } from "./sqs-answers.ts";
 
 const messages = (count: number) =>
   Array.from({ length: count }, (_, n) => ({ body: `{"n":${n}}`, groupId: "acme" }));
@@ -22,6 +23,7 @@ describe("a queue", () => {
     const [message, ...more] = await sqs.receive(url, 30);
     expect(more).toEqual([]);
     expect(message).toMatchObject({ body: '{"é":"\\u00e9"}', receiveCount: 1 });
+    expect(Math.abs((message?.sentAt ?? 0) - Date.now())).toBeLessThan(10_000);
     expect(await sqs.depth(url)).toEqual({ waiting: 0, inFlight: 1 });
     expect(await sqs.delete(url, message ? [message] : [])).toEqual([]);
     expect(await sqs.depth(url)).toEqual({ waiting: 0, inFlight: 0 });
@@ -71,10 +73,17 @@ describe("a queue", () => {
   });
 });
 
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+/** A queue of no server: what is asked of it is told from what pollers of other tests ask meanwhile. */
+const elsewhere = "http://sqs.example";
+const lost = connectSqs({ ...sqsConfig, endpoint: elsewhere });
+const callsOf = (fetch: { mock: { calls: unknown[][] } }) =>
+  fetch.mock.calls.filter(([input]) => input instanceof Request && input.url.startsWith(elsewhere));
+
 describe("a call that fails", () => {
-  afterEach(() => {
-    vi.restoreAllMocks();
-  });
   const answer = (body: BodyInit, status = 200) =>
     vi.spyOn(globalThis, "fetch").mockImplementation(async () => new Response(body, { status }));
 
@@ -104,29 +113,94 @@ describe("a call that fails", () => {
     expect(error).toMatchObject({ message: "GetQueueAttributes had no answer", status: undefined });
   });
 
-  test("is not repeated: the sweep and the visibility timeout do that", async () => {
-    for (const status of [429, 500, 503]) {
-      const fetch = answer("busy", status);
-      expect((await refusal(sqs.send("q", messages(1)))).status).toBe(status);
-      expect(fetch).toHaveBeenCalledOnce();
-      vi.restoreAllMocks();
-    }
+  test.each([429, 500, 503])("with %i is tried three times, and then given up", async (status) => {
+    const fetch = answer("busy", status);
+    expect((await refusal(lost.send("q", messages(1)))).status).toBe(status);
+    expect(callsOf(fetch)).toHaveLength(3);
   });
 
-  test("for some entries of a batch gives back those, of every batch", async () => {
-    const failures = [
-      {
-        Failed: [
-          { Id: "1", Code: "InternalError" },
-          { Id: "9", Code: "x", Message: null },
-        ],
-      },
-      { Failed: [] },
-      { Failed: [{ Id: "0", Code: "x" }] },
-    ];
-    vi.spyOn(globalThis, "fetch").mockImplementation(async () => Response.json(failures.shift()));
+  test("because SQS throttles is tried again, and by a bad request is not", async () => {
+    const body = (type: string) => JSON.stringify({ __type: `com.amazonaws.sqs#${type}` });
+    const throttling = answer(body("RequestThrottled"), 400);
+    await refusal(lost.depth("q"));
+    expect(callsOf(throttling)).toHaveLength(3);
+    vi.restoreAllMocks();
+    const refusing = answer(body("QueueDoesNotExist"), 400);
+    await refusal(lost.depth("q"));
+    expect(callsOf(refusing)).toHaveLength(1);
+  });
+
+  test("once is made good by the next try", async () => {
+    const { url } = await newQueue();
+    const real = globalThis.fetch;
+    const sends: string[] = [];
+    vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
+      const request = new Request(input, init);
+      const text = await request.clone().text();
+      if (!text.includes(url)) return real(request);
+      sends.push(text);
+      if (sends.length === 1) throw new Error("connection reset");
+      return real(request);
+    });
+    expect(await sqs.send(url, messages(1))).toEqual([]);
+    expect(sends).toHaveLength(2);
+    expect(await sqs.depth(url)).toEqual({ waiting: 1, inFlight: 0 });
+  });
+
+  test("is never longer under way than its timeout, however often it is tried", async () => {
+    answer("busy", 503);
+    const began = Date.now();
+    await refusal(connectSqs(sqsConfig, 20).depth("q"));
+    expect(Date.now() - began).toBeLessThan(500);
+  });
+
+  test("is not tried again before the time that SQS asks for, nor at all where that is too long", async () => {
+    const fetch = vi
+      .spyOn(globalThis, "fetch")
+      .mockImplementation(
+        async () => new Response("busy", { status: 503, headers: { "Retry-After": "60" } }),
+      );
+    await refusal(lost.depth("q"));
+    expect(callsOf(fetch)).toHaveLength(1);
+  });
+
+  test("to receive is not tried again: what a lost answer has taken comes back by itself", async () => {
+    const fetch = answer("busy", 503);
+    expect((await refusal(lost.receive("q", 30))).status).toBe(503);
+    expect(callsOf(fetch)).toHaveLength(1);
+  });
+
+  /** Answers batches with these failures, one after the other. Returns the ids that each batch had. */
+  function answerBatches(failures: object[][]): string[][] {
+    const sent: string[][] = [];
+    vi.spyOn(globalThis, "fetch").mockImplementation(async (input) => {
+      const request = input as Request;
+      if (!request.url.startsWith(elsewhere)) return new Response("busy", { status: 503 });
+      const { Entries } = (await request.json()) as { Entries: { Id: string }[] };
+      sent.push(Entries.map((one) => one.Id));
+      return Response.json({ Failed: failures.shift() ?? [] });
+    });
+    return sent;
+  }
+
+  test("for some entries of a batch gives back those that are the sender's fault, of every batch", async () => {
+    const [one, nine, none] = ["1", "9", "0"].map((Id) => ({ Id, Code: "x", SenderFault: true }));
+    const batches = answerBatches([[one ?? {}, { ...nine, Message: null }], [], [none ?? {}]]);
     const sent = messages(21);
-    expect(await sqs.send("q", sent)).toEqual([sent[1], sent[9], sent[20]]);
+    expect(await lost.send("q", sent)).toEqual([sent[1], sent[9], sent[20]]);
+    expect(batches).toHaveLength(3);
+  });
+
+  test("for some entries of a batch tries those again that SQS itself failed", async () => {
+    const fault = (Id: string, SenderFault: boolean) => ({ Id, Code: "x", SenderFault });
+    const batches = answerBatches([
+      [fault("0", false), fault("1", true), fault("2", false)],
+      [fault("2", false)],
+      [fault("2", false)],
+    ]);
+    const sent = messages(4);
+    expect(await lost.send("q", sent)).toEqual([sent[1], sent[2]]);
+    expect(batches).toEqual([["0", "1", "2", "3"], ["0", "2"], ["2"]]);
   });
 
   test.each(["<html>", "[]", '{"Messages":[{"Body":1}]}', '{"Messages":{}}'])(

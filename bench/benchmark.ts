@@ -5,12 +5,13 @@ import { Client, tokenOf } from "./client.ts";
 import { Database } from "./database.ts";
 import { seededRandom } from "./entries.ts";
 import { startLoader } from "./load-process.ts";
+import { benchmarkExports } from "./export-benchmark.ts";
 import { load, measureAll, measureYardstick } from "./measure.ts";
-import { machineLine, type Report } from "./report.ts";
+import { type ApiReport, machineLine, type Report } from "./report.ts";
 import { busyBetween, machineTime } from "./process-cpu.ts";
-import { bulkSize, makeBatches, makeScenarios } from "./scenarios.ts";
+import { bulkSize, exportKey, makeBatches, makeScenarios } from "./scenarios.ts";
 import { timeToSearchable } from "./searchable.ts";
-import { startSystem, type Stops } from "./system.ts";
+import { startSystem, type Stops, type System } from "./system.ts";
 
 export type BenchmarkOptions = {
   seconds: number;
@@ -18,8 +19,9 @@ export type BenchmarkOptions = {
   /** Logs that are there before the reads. */
   logs: number;
   probes: number;
-  /** Keys of scenarios; all where it is undefined. */
+  /** Keys of scenarios, and `export`; all where it is undefined. */
   only: readonly string[] | undefined;
+  exportRows: number;
   profileDir: string | undefined;
 };
 
@@ -39,7 +41,7 @@ export async function runBenchmark(
   options: BenchmarkOptions,
   { stops, broken, progress }: Surroundings,
 ): Promise<Report> {
-  const { connections, seconds, profileDir } = options;
+  const { connections, seconds, profileDir, only } = options;
   if (profileDir !== undefined) await mkdir(profileDir, { recursive: true });
   const before = machineTime();
   await sleep(1_000);
@@ -47,6 +49,36 @@ export async function runBenchmark(
   if (busyBefore > 0.2) progress(`This machine is ${Math.round(busyBefore * 100)} % busy already.`);
   const system = await startSystem(stops, profileDir !== undefined, progress);
   void system.broken.then(broken);
+  const isApi = only?.some((key) => key !== exportKey) ?? true;
+  const isExport = only?.includes(exportKey) ?? true;
+  const api = isApi ? await benchmarkApi(options, system, stops, progress) : nothingMeasured;
+  return {
+    machine: machineLine(findWorkerd().version),
+    busyBefore,
+    connections,
+    seconds,
+    ...api,
+    exports: isExport
+      ? await benchmarkExports(system, options.exportRows, profileDir, progress)
+      : undefined,
+    warnings: system.warnings,
+  };
+}
+
+const nothingMeasured: ApiReport = {
+  yardsticks: [],
+  measured: [],
+  searchable: undefined,
+  rawInsertsPerSecond: undefined,
+};
+
+async function benchmarkApi(
+  options: BenchmarkOptions,
+  system: System,
+  stops: Stops,
+  progress: (text: string) => void,
+): Promise<ApiReport> {
+  const { connections, seconds, profileDir } = options;
   const database = new Database(system.databaseUrl, connections);
   stops.push(() => database.end());
   const loader = await startLoader();
@@ -94,15 +126,5 @@ export async function runBenchmark(
     connections,
     seconds * 500,
   );
-  return {
-    machine: machineLine(findWorkerd().version),
-    busyBefore,
-    connections,
-    seconds,
-    yardsticks,
-    measured,
-    searchable,
-    rawInsertsPerSecond,
-    warnings: system.warnings,
-  };
+  return { yardsticks, measured, searchable, rawInsertsPerSecond };
 }

@@ -42,6 +42,14 @@ export class Client {
     return listed.parse(await this.#ask("GET", path)).items.length;
   }
 
+  get(path: string): Promise<unknown> {
+    return this.#ask("GET", path);
+  }
+
+  post(path: string, body: object): Promise<unknown> {
+    return this.#ask("POST", path, body);
+  }
+
   async #ask(method: string, path: string, body?: object): Promise<unknown> {
     const response = await fetch(`${this.#base}${path}`, {
       method,

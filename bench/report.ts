@@ -1,20 +1,27 @@
 import { availableParallelism, cpus } from "node:os";
+import type { ExportReport } from "./export-benchmark.ts";
+import { exportLines } from "./export-report.ts";
 import type { Measured } from "./measure.ts";
 import { bulkSize } from "./scenarios.ts";
 import type { Searchable } from "./searchable.ts";
 import type { Rate } from "./statistics.ts";
+import { alignColumns, ms, percent, whole } from "./text-table.ts";
 
-export type Report = {
-  machine: string;
-  /** The part of all cores that something else kept busy before anything was started. */
-  busyBefore: number;
-  connections: number;
-  seconds: number;
+export type ApiReport = {
   yardsticks: Rate[];
   measured: Measured[];
   searchable: Searchable | undefined;
   /** INSERTs of one bulk a second, without the service. */
   rawInsertsPerSecond: number | undefined;
+};
+
+export type Report = ApiReport & {
+  machine: string;
+  /** The part of all cores that something else kept busy before anything was started. */
+  busyBefore: number;
+  connections: number;
+  seconds: number;
+  exports: ExportReport | undefined;
   warnings: string[];
 };
 
@@ -45,24 +52,13 @@ const columns = [
 /** The report as text for a terminal. */
 export function reportText(report: Report): string {
   const { measured, yardsticks, searchable } = report;
-  const rows = [
-    columns,
-    ["answers 204", ...rateCells(meanRate(yardsticks))],
-    ...measured.map(measuredRow),
-  ];
   const lines = [
     report.machine,
     `${report.connections} connections, each window ${report.seconds} s; before the start ${percent(report.busyBefore)} busy with something else`,
-    "",
-    ...alignColumns(rows),
-    "",
-    "ratio: requests/s beside those of a Worker that only answers 204, in the same process, right before",
-    "and after. = 204s: how many of those one request takes the place of. CPU ms: what the API's workerd",
-    "used for one request, without the database; of all figures, its number of 204s depends least on what",
-    "else the machine does. busy: of all cores, with all that runs. Times are of a loaded machine.",
-    "",
+    ...(measured.length === 0 ? [] : rateLines(measured, yardsticks)),
     ...measured.flatMap(indexingLine),
     ...rawInsertLine(report),
+    ...(report.exports ? exportLines(report.exports) : []),
     ...(searchable
       ? [
           `On an idle system a POST is answered in ${ms(searchable.answeredMs.p50)} ms (p95 ${ms(searchable.answeredMs.p95)}), and its log is found ${ms(searchable.searchableMs.p50)} ms later (p95 ${ms(searchable.searchableMs.p95)}; ${searchable.probes} probes).`,
@@ -78,6 +74,23 @@ export function reportText(report: Report): string {
         ]),
   ];
   return lines.join("\n");
+}
+
+function rateLines(measured: readonly Measured[], yardsticks: readonly Rate[]): string[] {
+  return [
+    "",
+    ...alignColumns([
+      columns,
+      ["answers 204", ...rateCells(meanRate(yardsticks))],
+      ...measured.map(measuredRow),
+    ]),
+    "",
+    "ratio: requests/s beside those of a Worker that only answers 204, in the same process, right before",
+    "and after. = 204s: how many of those one request takes the place of. CPU ms: what the API's workerd",
+    "used for one request, without the database; of all figures, its number of 204s depends least on what",
+    "else the machine does. busy: of all cores, with all that runs. Times are of a loaded machine.",
+    "",
+  ];
 }
 
 function measuredRow(one: Measured): string[] {
@@ -151,28 +164,4 @@ function rawInsertLine({ rawInsertsPerSecond: raw, measured }: Report): string[]
   return [
     `The database alone takes ${whole(raw)} INSERTs/s of ${bulkSize} logs, with as many connections${ratio}.`,
   ];
-}
-
-function alignColumns(rows: readonly string[][]): string[] {
-  const widths = columns.map((_, n) => Math.max(...rows.map((row) => (row[n] ?? "").length)));
-  return rows.map((row) =>
-    widths
-      .map((width, n) => (n === 0 ? (row[n] ?? "").padEnd(width) : (row[n] ?? "").padStart(width)))
-      .join("  ")
-      .trimEnd(),
-  );
-}
-
-function whole(value: number): string {
-  return value < 100
-    ? value.toFixed(1)
-    : Math.round(value).toLocaleString("en").replaceAll(",", " ");
-}
-
-function percent(part: number): string {
-  return `${Math.round(part * 100)} %`;
-}
-
-function ms(value: number | undefined): string {
-  return value === undefined ? "" : value.toFixed(value < 10 ? 1 : 0);
 }

@@ -4,19 +4,24 @@ import { parseArgs } from "node:util";
 import { stopAllChildren } from "../local/child.ts";
 import { runBenchmark } from "./benchmark.ts";
 import { reportText } from "./report.ts";
-import { bulkSize, scenarioKeys } from "./scenarios.ts";
+import { bulkSize, exportKey, scenarioKeys } from "./scenarios.ts";
 import type { Stops } from "./system.ts";
 
+const onlyKeys = [...scenarioKeys, exportKey];
+
 const usage = `npm run bench -- [--seconds 8] [--connections 16] [--logs 10000] [--probes 16]
-                 [--only ${scenarioKeys.join(",")}] [--json FILE] [--profile DIR]
+                 [--export-rows 100000] [--only ${onlyKeys.join(",")}]
+                 [--json FILE] [--profile DIR]
 
 Measures the API's bundle in workerd, over Postgres, SQS and OpenSearch on this machine, against a
-Worker that only answers 204. Takes about three minutes.
+Worker that only answers 204; then the exporter's, against COPY by the same Postgres. Takes about
+four minutes.
 
 --seconds      length of each measured window
 --connections  requests under way at the same time
 --logs         logs that are there before the reads, in hundreds
 --probes       how often the time until a log is searchable is taken; 0 leaves it out
+--export-rows  logs of the export whose speed and memory are taken
 --profile      writes CPU profiles of the Workers there; the figures are then a little worse`;
 
 const giveUpMs = 10_000;
@@ -29,25 +34,28 @@ function readOptions(args: string[]) {
       connections: { type: "string", default: "16" },
       logs: { type: "string", default: "10000" },
       probes: { type: "string", default: "16" },
+      "export-rows": { type: "string", default: "100000" },
       only: { type: "string" },
       json: { type: "string" },
       profile: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
-  const number = (name: "seconds" | "connections" | "logs" | "probes", least: number): number => {
+  type Numeric = "seconds" | "connections" | "logs" | "probes" | "export-rows";
+  const number = (name: Numeric, least: number): number => {
     const value = Number(values[name]);
     if (!(value >= least)) throw new TypeError(`--${name} is a number of at least ${least}`);
     return value;
   };
   const only = values.only?.split(",");
-  const unknown = only?.filter((key) => !scenarioKeys.some((known) => known === key)) ?? [];
-  if (unknown.length > 0) throw new TypeError(`--only takes ${scenarioKeys.join(", ")}`);
+  const unknown = only?.filter((key) => !onlyKeys.some((known) => known === key)) ?? [];
+  if (unknown.length > 0) throw new TypeError(`--only takes ${onlyKeys.join(", ")}`);
   return {
     seconds: number("seconds", 0.5),
     connections: Math.floor(number("connections", 1)),
     logs: number("logs", bulkSize),
     probes: Math.floor(number("probes", 0)),
+    exportRows: Math.floor(number("export-rows", 1)),
     only,
     json: values.json,
     profileDir: values.profile,

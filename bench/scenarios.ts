@@ -4,6 +4,8 @@ import { requestText } from "./http-text.ts";
 export const bulkSize = 100;
 
 export const scenarioKeys = ["get", "list", "search", "post", "bulk"] as const;
+/** What the option `--only` calls the exports, which are no requests to be repeated. */
+export const exportKey = "export";
 
 export type Scenario = {
   name: string;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { startBackends } from "../local/stack.ts";
 import { bundleWorker } from "../local/workerd/bundle-worker.ts";
-import { startWorkerd } from "../local/workerd/start-workerd.ts";
+import { startWorkerd, type Workerd } from "../local/workerd/start-workerd.ts";
 import type { WorkerService } from "../local/workerd/workerd-config.ts";
 import { firstPoller } from "../platform/poller-names.ts";
 import { wakeRelay, wakeTarget } from "./wake-relay.ts";
@@ -15,6 +15,8 @@ export type System = {
   noContentPort: number;
   api: Served;
   indexer: Served;
+  /** Its inspector is open always: it tells what the isolate holds. */
+  exporter: Served;
   databaseUrl: string;
   jwtSecret: string;
   hasOpenSearch: boolean;
@@ -57,19 +59,28 @@ export async function startSystem(
   const objectsDir = join(workersDir, "objects");
   await mkdir(objectsDir, { recursive: true });
   const variables = { ...env, LOG_LEVEL: "WARNING" };
-  const [api, indexer] = await Promise.all([
+  const [api, indexer, exporter] = await Promise.all([
     bundleWorker("wrangler.toml", workersDir, variables),
     bundleWorker("consumers/indexer/wrangler.toml", workersDir, variables),
+    bundleWorker("consumers/exporter/wrangler.toml", workersDir, variables),
   ]);
   onProgress("bundled");
 
   const onOutput = (line: string): void => void warnings.push(line);
   const common = { dir: workersDir, inspect, onOutput };
-  const indexerConfig = await indexerSide(indexer, workersDir);
-  const behind = await startWorkerd({ ...common, name: "indexer", config: indexerConfig });
-  stops.push(() => behind.stop());
-  const wakeUrl = `http://127.0.0.1:${behind.ports["wake"]}/`;
-  const apiConfig = await apiSide(api, indexer.name, wakeUrl, workersDir);
+  const startConsumer = async (name: string, worker: WorkerService, isWatched = inspect) => {
+    const config = await consumerSide(worker, workersDir);
+    const started = await startWorkerd({ ...common, name, config, inspect: isWatched });
+    stops.push(() => started.stop());
+    return started;
+  };
+  const behind = await startConsumer("indexer", indexer);
+  const beside = await startConsumer("exporter", exporter, true);
+  const wakeUrls = new Map([
+    [indexer.name, wakeUrl(behind)],
+    [exporter.name, wakeUrl(beside)],
+  ]);
+  const apiConfig = await apiSide(api, wakeUrls, workersDir);
   const front = await startWorkerd({ ...common, name: "api", config: apiConfig });
   stops.push(() => front.stop());
   const { api: apiPort = 0, "no-content": noContentPort = 0 } = front.ports;
@@ -78,6 +89,11 @@ export async function startSystem(
     noContentPort,
     api: { pid: front.pid, service: api.name, inspectorPort: front.ports["inspector"] },
     indexer: { pid: behind.pid, service: indexer.name, inspectorPort: behind.ports["inspector"] },
+    exporter: {
+      pid: beside.pid,
+      service: exporter.name,
+      inspectorPort: beside.ports["inspector"],
+    },
     databaseUrl: env["DATABASE_URL"] ?? "",
     jwtSecret: env["JWT_SECRET"] ?? "",
     hasOpenSearch: env["OPENSEARCH_HOST"] !== undefined,
@@ -88,25 +104,32 @@ export async function startSystem(
       behind.exited.then(
         (how) => `The indexer's workerd ended by itself (${how}):\n${behind.tail()}`,
       ),
+      beside.exited.then(
+        (how) => `The exporter's workerd ended by itself (${how}):\n${beside.tail()}`,
+      ),
     ]),
   };
 }
 
-async function indexerSide(indexer: WorkerService, dir: string) {
+function wakeUrl({ ports }: Workerd): string {
+  return `http://127.0.0.1:${ports["wake"]}/`;
+}
+
+async function consumerSide(consumer: WorkerService, dir: string) {
   await writeFile(join(dir, "wake-target.js"), wakeTarget(firstPoller));
-  const [className = ""] = indexer.classes;
+  const [className = ""] = consumer.classes;
   const target: WorkerService = {
-    ...plainWorker(indexer, "wake-target"),
-    objects: [{ binding: "POLLER", className, service: indexer.name }],
+    ...plainWorker(consumer, "wake-target"),
+    objects: [{ binding: "POLLER", className, service: consumer.name }],
   };
   return {
-    workers: [indexer, target],
+    workers: [consumer, target],
     sockets: [{ name: "wake", service: target.name }],
     objectsDir: join(dir, "objects"),
   };
 }
 
-async function apiSide(api: WorkerService, indexerName: string, wakeUrl: string, dir: string) {
+async function apiSide(api: WorkerService, wakeUrls: ReadonlyMap<string, string>, dir: string) {
   await copyFile(
     fileURLToPath(new URL("no-content.ts", import.meta.url)),
     join(dir, "no-content.js"),
@@ -116,7 +139,7 @@ async function apiSide(api: WorkerService, indexerName: string, wakeUrl: string,
       const classes = objects.map((object) => object.className);
       await writeFile(join(dir, `${service}-relay.js`), wakeRelay(classes));
       const relay = plainWorker(api, `${service}-relay`);
-      const variables = { WAKE_URL: service === indexerName ? wakeUrl : "" };
+      const variables = { WAKE_URL: wakeUrls.get(service) ?? "" };
       return { ...relay, name: service, variables, classes };
     },
   );

@@ -5,23 +5,63 @@ import { drizzle, type NeonHttpDatabase } from "drizzle-orm/neon-http";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import type { DatabaseConfig } from "../platform/config.ts";
 import { ApiError } from "../platform/errors.ts";
+import { timedHop } from "../platform/hop-times.ts";
 
-export type Database = NeonHttpDatabase;
+/** A place in the write-ahead log, as Postgres writes it: `16/B374D848`. */
+export type WalPosition = string;
+
+export type Database = NeonHttpDatabase & {
+  /** Of a read replica: what it must have replayed before anything that it answers counts. */
+  readonly replayedTo?: WalPosition;
+};
 
 /** How long a statement may run in the database, and how long a round trip may take. */
 const statementTimeoutMs = 8_000;
 const requestTimeoutMs = 10_000;
 
+const ownEndpoint = neonConfig.fetchEndpoint;
+/** By host and port of the database: the driver has one setting for all, and there may be two databases. */
+const endpoints = new Map<string, string>();
+neonConfig.fetchEndpoint = (host, port, options) =>
+  endpoints.get(`${host}:${port}`) ??
+  (typeof ownEndpoint === "function" ? ownEndpoint(host, port, options) : ownEndpoint);
+neonConfig.fetchFunction = (url: string, init: RequestInit) =>
+  timedHop("db", () => fetch(url, { ...init, signal: AbortSignal.timeout(requestTimeoutMs) }));
+
 /** A client for one request: nothing is kept open, and every round trip has a timeout. */
 export function connectDatabase(config: DatabaseConfig): Database {
-  neonConfig.fetchFunction = (url: string, init: RequestInit) =>
-    fetch(url, { ...init, signal: AbortSignal.timeout(requestTimeoutMs) });
-  if (config.fetchEndpoint !== undefined) neonConfig.fetchEndpoint = config.fetchEndpoint;
+  if (config.fetchEndpoint !== undefined) {
+    const { hostname, port } = new URL(config.url);
+    endpoints.set(`${hostname}:${port}`, config.fetchEndpoint);
+  }
   return drizzle({ client: neon(config.url) });
 }
 
+/**
+ * A client of a read replica that answers only once it has replayed a place in the primary's log: every
+ * batch asks in its own transaction, before anything else, and throws ReplicaBehind. So it holds also where
+ * one address stands for several replicas. A server that is not in recovery is the primary by another name.
+ *
+ * @param replayedTo from the primary: walPosition
+ */
+export function connectReplica(config: DatabaseConfig, replayedTo: WalPosition): Database {
+  return Object.assign(connectDatabase(config), { replayedTo });
+}
+
+/**
+ * Where the primary's log ends: a replica that has replayed it shows everything that was visible before this
+ * was asked. The insert position, not the written one: under synchronous_commit=off a transaction is visible
+ * before it is written.
+ */
+export const walPosition = sql<WalPosition>`pg_current_wal_insert_lsn()::text`;
+
 /** The roles of migrations/: what a transaction may touch is decided by the role that it takes first. */
-type Role = "audit_api" | "audit_exporter" | "audit_indexer" | "audit_maintenance";
+type Role =
+  | "audit_api"
+  | "audit_exporter"
+  | "audit_indexer"
+  | "audit_maintenance"
+  | "audit_operator";
 
 type Statements = readonly [BatchItem<"pg">, ...BatchItem<"pg">[]];
 
@@ -38,7 +78,7 @@ export async function inTenant<T extends Statements>(
   statements: T,
   timeoutMs = statementTimeoutMs,
 ): Promise<BatchResponse<T>> {
-  return runBatch(db, settings("audit_api", timeoutMs, scope), statements);
+  return runBatch(db, settings(db, "audit_api", timeoutMs, scope), statements);
 }
 
 /** Like inTenant, for the exporter: its role works on exports, and like the API's sees one tenant at a time. */
@@ -50,22 +90,27 @@ export async function asExporter<T extends Statements>(
 ): Promise<BatchResponse<T>> {
   return runBatch(
     db,
-    settings("audit_exporter", timeoutMs, { tenantId, userId: null }),
+    settings(db, "audit_exporter", timeoutMs, { tenantId, userId: null }),
     statements,
   );
 }
 
-/** Like inTenant, for the Workers behind the queue, whose roles see every tenant. */
+/** Like inTenant, for work that belongs to no tenant: most of these roles see every tenant's rows. */
 export async function asRole<T extends Statements>(
   db: Database,
-  role: "audit_indexer" | "audit_maintenance",
+  role: Role,
   statements: T,
 ): Promise<BatchResponse<T>> {
-  return runBatch(db, settings(role, statementTimeoutMs), statements);
+  return runBatch(db, settings(db, role, statementTimeoutMs), statements);
 }
 
-function settings(role: Role, timeoutMs: number, scope?: TenantScope): SQL {
-  return sql`select
+/** The first statement of a batch. Those behind it see at least what its `is_replayed` is true of. */
+function settings(db: Database, role: Role, timeoutMs: number, scope?: TenantScope): SQL {
+  const isReplayed =
+    db.replayedTo === undefined
+      ? sql`true`
+      : sql`not pg_is_in_recovery() or pg_last_wal_replay_lsn() >= ${db.replayedTo}::pg_lsn`;
+  return sql`select ${isReplayed} as is_replayed,
     set_config('role', ${role}, true),
     set_config('statement_timeout', ${String(timeoutMs)}, true),
     set_config('app.tenant_id', ${scope?.tenantId ?? ""}, true),
@@ -78,9 +123,11 @@ async function runBatch<T extends Statements>(
   statements: T,
 ): Promise<BatchResponse<T>> {
   try {
-    const [, ...results] = await db.batch([db.execute(first), ...statements]);
+    const [{ rows }, ...results] = await db.batch([db.execute(first), ...statements]);
+    if (rows[0]?.["is_replayed"] !== true) throw new ReplicaBehind();
     return results as BatchResponse<T>;
   } catch (error) {
+    if (error instanceof ReplicaBehind) throw error;
     throw isPassing(error) ? new DatabaseUnavailable(error) : withoutValues(error);
   }
 }
@@ -90,6 +137,14 @@ export class DatabaseUnavailable extends ApiError {
   constructor(cause: unknown) {
     super("database_unavailable", "The database does not answer. Try again.", { cause });
     this.name = "DatabaseUnavailable";
+  }
+}
+
+/** The read replica has not replayed yet what it was asked to show: ask the primary, or later. */
+export class ReplicaBehind extends DatabaseUnavailable {
+  constructor() {
+    super(new Error("the read replica is behind"));
+    this.name = "ReplicaBehind";
   }
 }
 

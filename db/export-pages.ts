@@ -1,36 +1,47 @@
 import { and, asc, eq, gt, inArray, lt, lte, type SQL, sql } from "drizzle-orm";
+import { integer, pgTable, text, uuid } from "drizzle-orm/pg-core";
 import { z } from "zod";
-import type { AuditLog } from "../events/audit-log.ts";
 import { firstIdAt, idTime } from "../events/ids.ts";
 import type { LogFilter } from "../events/log-filter.ts";
 import { asExporter, type Database, DatabaseUnavailable } from "./client.ts";
+import { rowLine, type RowForm, rowText } from "./export-row-text.ts";
 import { logConditions } from "./log-conditions.ts";
-import { logColumns, logOfRow } from "./read-logs.ts";
 import { auditLogs, pendingIndex } from "./schema.ts";
 
-/** What an export covers: a tenant's logs between two ids, both exclusive, that the filter selects. */
-export type ExportRange = { tenantId: string; filter: LogFilter; after: string; upper: string };
+/** What an export covers: a tenant's logs between two ids, both exclusive, that the filter selects; and in what form. */
+export type ExportRange = RowForm & {
+  tenantId: string;
+  filter: LogFilter;
+  after: string;
+  upper: string;
+};
+
+/** A log in an export: its line with the end of it. */
+export type ExportLine = { id: string; line: string };
 
 /** Logs in id order, the id to go on after, and whether there is nothing behind it. */
-export type ExportPage = { logs: AuditLog[]; after: string; isLast: boolean };
+export type ExportPage = { rows: ExportLine[]; after: string; isLast: boolean };
 
-/** A page has at most as many rows, and about as much JSON: two of them are in memory at once. */
-export const maxPageRows = 2_000;
-const maxPageBytes = 2 * 1024 * 1024;
-/** A page looks at no more logs than this, however few the filter selects: it must end within its timeout. */
-const maxScannedRows = 20_000;
+/** What a range has of logs, or the first of them where they are too many for a page: then it is cut. */
+export type RangeRows = { rows: ExportLine[]; bytes: number; isCut: boolean };
+
+/** A page has at most as many rows, and about as many bytes: three of them are in memory at once. */
+export const maxPageRows = 10_000;
+export const maxPageBytes = 1024 * 1024;
 const countTimeoutMs = 4_000;
 
 /** An export from its filter's `from`, or after the last id that it has, to its bound or its filter's `to`. */
 export function exportRange(
-  row: { tenantId: string; filters: LogFilter; lastId: string | null; upperId: string },
+  row: RowForm & { tenantId: string; filters: LogFilter; lastId: string | null; upperId: string },
   lastId = row.lastId,
 ): ExportRange {
-  const { filters: filter, tenantId, upperId } = row;
+  const { filters: filter, tenantId, upperId, format, columns } = row;
   const to = firstIdAt(filter.to ?? Number.MAX_SAFE_INTEGER);
   return {
     tenantId,
     filter,
+    format,
+    columns,
     after: lastId ?? firstIdAt(filter.from ?? 0),
     upper: upperId < to ? upperId : to,
   };
@@ -42,71 +53,88 @@ const within = ({ tenantId, after, upper }: ExportRange): SQL | undefined =>
 const selected = ({ tenantId, filter }: ExportRange) =>
   logConditions({ tenantId, userId: null }, filter);
 
-/** The rows that a condition selects, in id order, as many as fit a page; `matched` counts them all. */
-function sizedPage(db: Database, condition: SQL | undefined) {
-  const size = sql.join(
-    ["metadata", "before_state", "after_state", "targets"].map(
-      (column) => sql`octet_length(coalesce(audit_logs.${sql.identifier(column)}::text, ''))`,
-    ),
-    sql` + `,
-  );
-  // Named as the table that it is made of, whose columns then stand for its own.
-  const sized = db.$with("audit_logs", {}).as(sql`
-    select audit_logs.*, count(*) over () as matched,
-      sum(${size}) over (order by id rows between unbounded preceding and 1 preceding) as bytes_before
+/** What a page's query makes. Columns, because drizzle decodes those of expressions several times slower. */
+const sized = pgTable("sized", {
+  id: uuid("id").notNull(),
+  text: text("text").notNull(),
+  size: integer("size").notNull(),
+  /** Of this row and those before it. */
+  bytes: integer("bytes").notNull(),
+});
+
+/** The rows that a condition selects, in id order, as many as fit a page. */
+function sizedRows(db: Database, form: RowForm, condition: SQL | undefined) {
+  // Named as the table whose columns then stand for its own.
+  const page = db.$with("sized", {}).as(sql`
+    select id, text, octet_length(text) as size,
+      sum(octet_length(text)) over (order by id rows unbounded preceding) as bytes
     from (
-      select * from audit_logs where ${condition} order by id limit ${maxPageRows}
-    ) as audit_logs`);
+      select id, ${rowText(form)} as text from audit_logs
+      where ${condition} order by id limit ${maxPageRows}
+    ) as selected`);
   return db
-    .with(sized)
-    .select({ ...logColumns, matched: sql<number>`audit_logs.matched`.mapWith(Number) })
-    .from(auditLogs)
-    .where(sql`coalesce(bytes_before, 0) < ${maxPageBytes}`)
-    .orderBy(asc(auditLogs.id));
+    .with(page)
+    .select({ id: sized.id, text: sized.text, bytes: sized.bytes })
+    .from(sized)
+    .where(sql`${sized.bytes} - ${sized.size} < ${maxPageBytes}`)
+    .orderBy(asc(sized.id));
 }
 
-/** The next page of an export from Postgres. Never by OFFSET over what was read: its cost does not grow. */
-export async function readExportPage(db: Database, range: ExportRange): Promise<ExportPage> {
-  // The one OFFSET is a look ahead of fixed length, within the primary key.
-  const ahead = db
-    .select({ id: auditLogs.id })
-    .from(auditLogs)
-    .where(within(range))
-    .orderBy(asc(auditLogs.id))
-    .offset(maxScannedRows - 1)
-    .limit(1);
-  const [bounds, rows] = await asExporter(db, range.tenantId, [
-    ahead,
-    sizedPage(
-      db,
-      and(
-        within(range),
-        lte(auditLogs.id, sql`coalesce((${ahead}), ${range.upper}::uuid)`),
-        selected(range),
-      ),
-    ),
+function linesOf(form: RowForm, rows: readonly { id: string; text: string }[]): ExportLine[] {
+  return rows.map((row) => ({ id: row.id, line: rowLine(form, row.text) }));
+}
+
+/** The rows of a range that end at `to`, inclusive, as many as fit a page. */
+export async function readRange(db: Database, range: ExportRange, to: string): Promise<RangeRows> {
+  const [rows] = await asExporter(db, range.tenantId, [
+    sizedRows(db, range, and(within(range), lte(auditLogs.id, to), selected(range))),
   ]);
-  const logs = rows.map(logOfRow);
   const last = rows.at(-1);
-  const isCut = rows.length === maxPageRows || (last !== undefined && last.matched > rows.length);
-  const scannedTo = bounds[0]?.id;
+  const isFull = rows.length === maxPageRows || (last !== undefined && last.bytes >= maxPageBytes);
   return {
-    logs,
-    after: (isCut ? last?.id : scannedTo) ?? range.upper,
-    isLast: !isCut && scannedTo === undefined,
+    rows: linesOf(range, rows),
+    bytes: last?.bytes ?? 0,
+    isCut: isFull && last?.id !== to,
   };
 }
 
+/**
+ * Where a range can be cut into pieces of as many logs each, whatever the filter selects of them: the last id
+ * of each piece, at most `count`. Read from the primary key alone; the rest of the range is shorter than a
+ * piece where fewer come back.
+ */
+export async function readBounds(
+  db: Database,
+  range: ExportRange,
+  logs: number,
+  count: number,
+): Promise<string[]> {
+  const [rows] = await asExporter(db, range.tenantId, [
+    db
+      .select({ id: sql<string>`id` })
+      .from(
+        sql`(
+          select id, row_number() over (order by id) as n from audit_logs
+          where ${within(range)} order by id limit ${logs * count}
+        ) as counted`,
+      )
+      .where(sql`n % ${logs} = 0`)
+      .orderBy(sql`id`),
+  ]);
+  return rows.map((row) => row.id);
+}
+
 /** The logs of these ids in their order: as many as fit a page, at least one. Ask again for the rest. */
-export async function readLogsById(
+export async function readLinesById(
   db: Database,
   tenantId: string,
+  form: RowForm,
   ids: readonly string[],
-): Promise<AuditLog[]> {
+): Promise<ExportLine[]> {
   const [rows] = await asExporter(db, tenantId, [
-    sizedPage(db, and(eq(auditLogs.tenant_id, tenantId), inArray(auditLogs.id, [...ids]))),
+    sizedRows(db, form, and(eq(auditLogs.tenant_id, tenantId), inArray(auditLogs.id, [...ids]))),
   ]);
-  return rows.map(logOfRow);
+  return linesOf(form, rows);
 }
 
 const planned = z.tuple([z.object({ Plan: z.object({ "Plan Rows": z.number() }) })]);
@@ -138,8 +166,10 @@ export async function isSettled(
   upperId: string,
   isSearch: boolean,
 ): Promise<boolean> {
-  const [safe, pending] = await asExporter(db, tenantId, [
+  const [safe, gaps, pending] = await asExporter(db, tenantId, [
     db.execute(sql`select floor(extract(epoch from safe_time()) * 1000) as ms`),
+    // The policy shows only what holds back this tenant's mark.
+    db.execute(sql`select 1 from reconcile_progress where slice_from < ${idTime(upperId)} limit 1`),
     db
       .select({ id: pendingIndex.logId })
       .from(pendingIndex)
@@ -147,5 +177,5 @@ export async function isSettled(
       .limit(1),
   ]);
   const isSafe = safeTimeRow.parse(safe.rows[0]).ms >= idTime(upperId);
-  return isSafe && !(isSearch && pending.length > 0);
+  return isSafe && !(isSearch && (pending.length > 0 || gaps.rows.length > 0));
 }

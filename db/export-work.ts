@@ -1,5 +1,6 @@
-import { and, asc, eq, getTableColumns, inArray, isNull, lt, or, sql } from "drizzle-orm";
+import { and, asc, eq, exists, getTableColumns, inArray, isNull, lt, or, sql } from "drizzle-orm";
 import type { PgUpdateSetSource } from "drizzle-orm/pg-core";
+import type { ExportTail } from "../events/export.ts";
 import { asExporter, type Database } from "./client.ts";
 import type { ExportRow } from "./exports.ts";
 import { exportParts, exportPipelines } from "./schema.ts";
@@ -117,9 +118,14 @@ export const recordTotal = (db: Database, claim: Claim, rowsTotal: number) =>
 export const recordUpload = (db: Database, claim: Claim, objectKey: string, uploadId: string) =>
   change(db, claim, { objectKey, uploadId });
 
-/** Everything up to this id was looked at, and nothing is left of it that is not in a part. */
-export const recordPosition = (db: Database, claim: Claim, lastId: string) =>
-  change(db, claim, { ...held, lastId, tries: 0 });
+/** Everything up to this id was looked at: what it has is in the parts, and in the tail where there is one. */
+export const recordScan = (
+  db: Database,
+  claim: Claim,
+  scannedTo: string,
+  tail: ExportTail | null,
+  objectKey: string,
+) => change(db, claim, { ...held, scannedTo, tail, objectKey, tries: 0 });
 
 /** Keeps a part that S3 has, and moves the export on to its end. Throws as every change does. */
 export async function recordPart(
@@ -134,6 +140,7 @@ export async function recordPart(
         update export_pipelines
         set rows_exported = rows_exported + ${part.rows}::bigint, bytes = bytes + ${part.bytes}::bigint,
             parts = ${part.number}, last_id = coalesce(${part.lastId}::uuid, last_id), tries = 0,
+            scanned_to = null, tail = null,
             lease_until = ${held.leaseUntil}, due_at = ${held.dueAt}
         where ${isMine(claim)}
         returning tenant_id, id
@@ -151,6 +158,37 @@ export async function recordPart(
   if (done.rows.length === 0) throw lost(status);
 }
 
+/** What S3 has of a part after it was uploaded once more. Its rows are the same. */
+export async function replacePart(
+  db: Database,
+  claim: Claim,
+  attempt: number,
+  { number, etag, sha256, bytes }: ExportPart,
+): Promise<void> {
+  const [done, status] = await asExporter(db, claim.tenantId, [
+    db
+      .update(exportParts)
+      .set({ etag, sha256, bytes })
+      .where(
+        and(
+          eq(exportParts.tenantId, claim.tenantId),
+          eq(exportParts.exportId, claim.id),
+          eq(exportParts.attempt, attempt),
+          eq(exportParts.number, number),
+          exists(
+            db
+              .select({ one: sql`1` })
+              .from(exportPipelines)
+              .where(isMine(claim)),
+          ),
+        ),
+      )
+      .returning({ number: exportParts.number }),
+    statusOf(db, claim),
+  ]);
+  if (done.length === 0) throw lost(status);
+}
+
 /** Begins again from the first row, under a key of its own. */
 export const restartExport = (db: Database, claim: Claim) =>
   change(db, claim, {
@@ -161,6 +199,8 @@ export const restartExport = (db: Database, claim: Claim) =>
     bytes: 0,
     parts: 0,
     lastId: null,
+    scannedTo: null,
+    tail: null,
   });
 
 export const finishExport = (

@@ -2,13 +2,15 @@ import { and, asc, eq, sql } from "drizzle-orm";
 import { z } from "zod";
 import type { AuditLog } from "../events/audit-log.ts";
 import { asRole, type Database } from "./client.ts";
+import { countOutboxRows } from "./counters.ts";
 import { logColumns, logOfRow } from "./read-logs.ts";
 import { auditLogs, pendingIndex } from "./schema.ts";
 
 /** A row of the outbox: a log that is not searchable yet, in the revision that it has to have. */
 export type OutboxKey = { tenantId: string; logId: string };
 export type OutboxRow = OutboxKey & { rev: number };
-export type PendingLog = AuditLog & { email_hash: string | null; rev: number };
+/** `reindexed`: its month is being written into a new index, so that the log goes into both. */
+export type PendingLog = AuditLog & { email_hash: string | null; rev: number; reindexed: boolean };
 
 /** More JSON than this is not read at once: an isolate has 128 MB. */
 const maxBatchBytes = 8 * 1024 * 1024;
@@ -18,6 +20,11 @@ const keysAsRows = (keys: readonly OutboxKey[]) => sql`
     ${sql.param(keys.map((key) => key.tenantId))}::text[],
     ${sql.param(keys.map((key) => key.logId))}::uuid[]
   ) as wanted (tenant_id, log_id)`;
+
+const isReindexed = sql<boolean>`exists (
+  select from reindexes
+  where state in ('COPYING', 'VERIFYING', 'SWAPPING', 'SWAPPED') and audit_logs.id >= from_id and audit_logs.id < to_id
+)`;
 
 /**
  * The logs that still wait, of those that are asked for, in id order: as many as fit a batch, and at
@@ -51,7 +58,13 @@ export async function readPendingLogs(
   );
   const query = db
     .with(sized)
-    .select({ ...logColumns, email_hash: auditLogs.email_hash, rev: sized.rev })
+    .select({
+      ...logColumns,
+      email_hash: auditLogs.email_hash,
+      rev: sized.rev,
+      // In the statement that reads the log: one snapshot of both is what makes a reindex lose nothing.
+      reindexed: isReindexed,
+    })
     .from(sized)
     .innerJoin(
       auditLogs,
@@ -67,12 +80,16 @@ export async function readPendingLogs(
 export async function deleteOutboxRows(db: Database, rows: readonly OutboxRow[]): Promise<void> {
   await asRole(db, "audit_indexer", [
     db.execute(sql`
-      delete from pending_index using unnest(
-        ${sql.param(rows.map((row) => row.tenantId))}::text[],
-        ${sql.param(rows.map((row) => row.logId))}::uuid[],
-        ${sql.param(rows.map((row) => row.rev))}::int[]
-      ) as done (tenant_id, log_id, rev)
-      where (pending_index.tenant_id, pending_index.log_id, pending_index.rev) = (done.tenant_id, done.log_id, done.rev)`),
+      with gone as (
+        delete from pending_index using unnest(
+          ${sql.param(rows.map((row) => row.tenantId))}::text[],
+          ${sql.param(rows.map((row) => row.logId))}::uuid[],
+          ${sql.param(rows.map((row) => row.rev))}::int[]
+        ) as done (tenant_id, log_id, rev)
+        where (pending_index.tenant_id, pending_index.log_id, pending_index.rev) = (done.tenant_id, done.log_id, done.rev)
+        returning is_first
+      )
+      ${countOutboxRows(true)}`),
   ]);
 }
 
@@ -87,11 +104,13 @@ export async function recordIndexFailure(
       with gone as (
         delete from pending_index
         where tenant_id = ${row.tenantId} and log_id = ${row.logId} and rev = ${row.rev}
-        returning tenant_id, log_id
+        returning tenant_id, log_id, is_first
+      ), failed as (
+        insert into index_failures (tenant_id, log_id, reason)
+        select tenant_id, log_id, ${reason} from gone
+        on conflict (tenant_id, log_id) do update set reason = excluded.reason, failed_at = clock_timestamp()
       )
-      insert into index_failures (tenant_id, log_id, reason)
-      select tenant_id, log_id, ${reason} from gone
-      on conflict (tenant_id, log_id) do update set reason = excluded.reason, failed_at = clock_timestamp()`),
+      ${countOutboxRows(false)}`),
   ]);
 }
 

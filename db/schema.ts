@@ -4,11 +4,13 @@ import {
   exportCompressions,
   exportFormats,
   exportStatuses,
+  exportTail,
   shownFilters,
   storedFilter,
 } from "../events/export.ts";
 import {
   bigint,
+  boolean,
   customType,
   integer,
   pgTable,
@@ -89,6 +91,8 @@ export const pendingIndex = pgTable(
     rev: integer("rev").notNull().default(1),
     attempts: integer("attempts").notNull().default(0),
     dueAt: timestamp("due_at", { withTimezone: true, mode: "date" }).notNull(),
+    /** Whether the log has not left the outbox before. */
+    isFirst: boolean("is_first").notNull().default(false),
   },
   (table) => [primaryKey({ columns: [table.tenantId, table.logId] })],
 );
@@ -127,6 +131,8 @@ export const exportPipelines = pgTable(
     bytes: bigint("bytes", { mode: "number" }).notNull(),
     parts: integer("parts").notNull(),
     lastId: uuid("last_id"),
+    scannedTo: uuid("scanned_to"),
+    tail: parsedJson("tail", exportTail),
     attempt: integer("attempt").notNull(),
     objectKey: text("object_key"),
     uploadId: text("upload_id"),
@@ -174,3 +180,22 @@ export const exportKeys = pgTable(
   },
   (table) => [primaryKey({ columns: [table.tenantId, table.sub, table.key] })],
 );
+
+/** Messages that could not be processed, and why. */
+export const deadLetters = pgTable("dead_letters", {
+  id: uuid("id").primaryKey(),
+  seq: bigint("seq", { mode: "number" }).notNull(),
+  queue: text("queue", { enum: ["log", "export"] }).notNull(),
+  messageId: text("message_id").notNull(),
+  body: text("body").notNull(),
+  reason: text("reason").notNull(),
+  tenantId: text("tenant_id"),
+  logIds: uuid("log_ids").array().notNull(),
+  exportId: uuid("export_id"),
+  requestId: text("request_id"),
+  firstFailedAt: storedAt("first_failed_at"),
+  lastFailedAt: storedAt("last_failed_at"),
+  failures: integer("failures").notNull(),
+  receiveCount: integer("receive_count").notNull(),
+  redrivenAt: at("redriven_at"),
+});

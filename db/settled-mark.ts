@@ -2,31 +2,39 @@ import { count, eq, sql } from "drizzle-orm";
 import { z } from "zod";
 import { idTime } from "../events/ids.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
-import { type Database, inTenant } from "./client.ts";
+import { type Database, inTenant, walPosition, type WalPosition } from "./client.ts";
 import { auditLogs, indexFailures, pendingIndex } from "./schema.ts";
 
 export type SettledMark = {
   /** Milliseconds since 1970, exclusive: every log of the tenant stored before is in Postgres for all to see. */
   safeTime: number;
-  /** The same for searches: no log stored before it waits for the index, but for the unsearchable ones. */
+  /** The same for searches: no log stored before it waits for the index or is lost there, but for the unsearchable ones. */
   indexedThrough: number;
   /** Logs that the index can never take. */
   unsearchable: number;
   /** Milliseconds since 1970: the tenant's first log. 0 where it has none. */
   oldest: number;
+  /** What a read replica must have replayed to show every log stored before safeTime. */
+  walPosition: WalPosition;
 };
 
 const safeTimeRow = z.object({ ms: z.coerce.number() });
+const gapRow = z.object({ ms: z.coerce.number().nullable() });
+const positionRow = z.object({ position: z.string() });
 
 /**
  * Reads the mark. safe_time() comes before the outbox is read, as a statement of its own: a write that
- * commits between the two has its rows in the outbox by then.
+ * commits between the two has its rows in the outbox by then. The place in the log is read after it too.
  */
 export async function readSettledMark(db: Database, tenantId: string): Promise<SettledMark> {
   // The mark is the tenant's, whoever of it asks.
   const scope: TenantScope = { tenantId, userId: null };
-  const [safe, pending, failures, logs] = await inTenant(db, scope, [
+  const [safe, gaps, position, pending, failures, logs] = await inTenant(db, scope, [
     db.execute(sql`select floor(extract(epoch from safe_time()) * 1000) as ms`),
+    // The policy shows only what holds back this tenant's mark. Before the outbox: a repair puts logs there
+    // first, and then says that they are not lost any more.
+    db.execute(sql`select min(slice_from) as ms from reconcile_progress`),
+    db.execute(sql`select ${walPosition} as position`),
     db
       .select({ id: pendingIndex.logId })
       .from(pendingIndex)
@@ -43,10 +51,12 @@ export async function readSettledMark(db: Database, tenantId: string): Promise<S
   ]);
   const safeTime = safeTimeRow.parse(safe.rows[0]).ms;
   const [firstPending, firstLog] = [pending[0], logs[0]];
+  const lostFrom = gapRow.parse(gaps.rows[0]).ms ?? safeTime;
   return {
     safeTime,
-    indexedThrough: firstPending ? Math.min(safeTime, idTime(firstPending.id)) : safeTime,
+    indexedThrough: Math.min(safeTime, lostFrom, firstPending ? idTime(firstPending.id) : safeTime),
     unsearchable: failures[0]?.n ?? 0,
     oldest: firstLog ? idTime(firstLog.id) : 0,
+    walPosition: positionRow.parse(position.rows[0]).position,
   };
 }

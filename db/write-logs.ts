@@ -75,7 +75,7 @@ async function insertLogs(
         from sent, stamp
         returning id, created_at
       ), outbox as (
-        insert into pending_index (tenant_id, log_id) select ${scope.tenantId}, id from stored
+        insert into pending_index (tenant_id, log_id, is_first) select ${scope.tenantId}, id, true from stored
       )
       select id, extract(epoch from created_at) * 1000 as ms from stored order by id`),
   ]);

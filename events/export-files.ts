@@ -27,6 +27,11 @@ export function manifestKey(key: string): string {
   return `${key}.manifest.json`;
 }
 
+/** What there is of the part under way, while no one works on the export. */
+export function tailKey(key: string): string {
+  return `${key}.tail`;
+}
+
 export function fileName(key: string): string {
   return key.slice(key.lastIndexOf("/") + 1);
 }

@@ -34,6 +34,16 @@ export const storedFilter = z.object({
   ),
 });
 
+/** What an export has of the part under way, without its bytes. */
+export const exportTail = z.object({
+  rows: z.int(),
+  firstId: z.string().nullable(),
+  lastId: z.string().nullable(),
+  /** Of the bytes, in hex: another exporter may have overwritten them. */
+  sha256: z.string(),
+});
+export type ExportTail = z.infer<typeof exportTail>;
+
 /** Filters as they were asked for, for a person to read: addresses and secrets are masked. */
 export const shownFilters = z.record(z.string(), z.union([z.string(), z.array(z.string())]));
 export type ShownFilters = z.infer<typeof shownFilters>;

@@ -39,18 +39,22 @@ export function startCron(options: {
   };
 }
 
-/** @throws when the handler throws, or there is no such Worker. */
+/**
+ * @param scheduledTime for when the handler is told that it was scheduled, in milliseconds since 1970
+ * @throws when the handler throws, or there is no such Worker
+ */
 export async function fireScheduled(
   url: string,
   worker: string,
   signal?: AbortSignal,
+  scheduledTime = Date.now(),
 ): Promise<void> {
   const target = new URL("/cdn-cgi/local/explorer/api/local/scheduled", url);
   target.searchParams.set("worker", worker);
   const response = await fetch(target, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ cron: "* * * * *", scheduled_time: Date.now() }),
+    body: JSON.stringify({ cron: "* * * * *", scheduled_time: scheduledTime }),
     ...(signal ? { signal } : {}),
   });
   const text = await response.text();

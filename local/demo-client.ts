@@ -5,7 +5,7 @@ import { z } from "zod";
 export class DemoError extends Error {}
 
 export type Sent = {
-  method?: "GET" | "POST";
+  method?: "GET" | "POST" | "DELETE";
   query?: readonly (readonly [name: string, value: string])[];
   body?: unknown;
   /** Sent as Idempotency-Key. */

@@ -1,6 +1,7 @@
 import { Client as Postgres } from "pg";
 import { z } from "zod";
 import { parseConfig } from "../platform/config.ts";
+import { connectSearch } from "../search/client.ts";
 import { reasonOf } from "./demo-client.ts";
 
 /** `absent`: the stack has none. `unknown`: nothing says where it is. `failed`: it is part of the stack, and could not be asked. */
@@ -57,20 +58,12 @@ export async function countInOpenSearch(env: Environment, runId: string): Promis
   const search = parseConfig(env).sections.search;
   if (search === undefined) return { kind: "failed", reason: "its settings are not valid" };
   const started = performance.now();
-  const { auth } = search;
-  const basic = auth && Buffer.from(`${auth.username}:${auth.password}`).toString("base64");
   try {
-    const response = await fetch(new URL(`/${ALIAS}/_count`, search.node), {
-      method: "POST",
-      headers: {
-        "content-type": "application/json",
-        ...(basic === undefined ? {} : { authorization: `Basic ${basic}` }),
-      },
-      body: JSON.stringify({ query: { term: { request_id: runId } } }),
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+    const { body } = await connectSearch(search, TIMEOUT_MS).count({
+      index: ALIAS,
+      body: { query: { term: { request_id: runId } } },
     });
-    if (!response.ok) return { kind: "failed", reason: `_count answered HTTP ${response.status}` };
-    const { count } = counted.parse(await response.json());
+    const { count } = counted.parse(body);
     return { kind: "counted", count, ms: performance.now() - started };
   } catch (error) {
     return { kind: "failed", reason: reasonOf(error) };

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { csvHeader } from "../events/csv.ts";
+import { csvHeader } from "../events/csv-columns.ts";
 
 const [LF, CR, QUOTE, COMMA, BRACE] = [10, 13, 34, 44, 123];
 /** An entry is at most 256 KiB as it is sent; nothing that an export makes of it comes near this. */

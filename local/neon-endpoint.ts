@@ -7,6 +7,8 @@ import type { NeonRequest, Statement } from "./neon-request.ts";
 export type NeonEndpointOptions = {
   /** Any Postgres. Its host, port and TLS settings are used; user and database come with a request. */
   databaseUrl: string;
+  /** A replica of it, at another host or port, for which it is too. */
+  readUrl?: string | undefined;
   /** A free one of the system when absent. */
   port?: number | undefined;
   /** Connections per user and database. */
@@ -154,7 +156,8 @@ async function answer(
  * is 503.
  */
 export async function startNeonEndpoint(options: NeonEndpointOptions): Promise<NeonEndpoint> {
-  const pools = new Pools(options.databaseUrl, options.poolSize ?? 20, options.waitMs ?? 10_000);
+  const urls = [options.databaseUrl, ...(options.readUrl ? [options.readUrl] : [])];
+  const pools = new Pools(urls, options.poolSize ?? 20, options.waitMs ?? 10_000);
   const server = createServer((incoming, response) => {
     if (incoming.method === "GET" && incoming.url === "/") {
       send(response, 200, { status: "ok" });

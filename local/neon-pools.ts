@@ -7,20 +7,20 @@ function portOf(url: URL): string {
   return url.port || "5432";
 }
 
-/** The connections of every user and database that asks, to one Postgres server. */
+/** The connections of every user and database that asks, to the Postgres servers that it is for. */
 export class Pools {
   readonly #pools = new Map<string, Pool>();
-  readonly #server: URL;
+  readonly #servers: readonly URL[];
   readonly #size: number;
   readonly #waitMs: number;
 
-  constructor(databaseUrl: string, size: number, waitMs: number) {
-    this.#server = new URL(databaseUrl);
+  constructor(databaseUrls: readonly string[], size: number, waitMs: number) {
+    this.#servers = databaseUrls.map((url) => new URL(url));
     this.#size = size;
     this.#waitMs = waitMs;
   }
 
-  /** The pool of a request's user and database, on the one server that this endpoint is for. */
+  /** The pool of a request's user and database, on a server that this endpoint is for. */
   get(connectionString: string): Pool {
     const known = this.#pools.get(connectionString);
     if (known) return known;
@@ -28,16 +28,19 @@ export class Pools {
     if (!asked || (asked.protocol !== "postgresql:" && asked.protocol !== "postgres:")) {
       throw new RequestError(400, "The connection string is not a postgresql:// URL.");
     }
-    if (asked.hostname !== this.#server.hostname || portOf(asked) !== portOf(this.#server)) {
+    const server = this.#servers.find(
+      (one) => asked.hostname === one.hostname && portOf(asked) === portOf(one),
+    );
+    if (!server) {
       throw new RequestError(
         400,
-        `This endpoint serves the database at ${this.#server.host}, not ${asked.host}.`,
+        `This endpoint serves the database at ${this.#servers.map((one) => one.host).join(" or ")}, not ${asked.host}.`,
       );
     }
     if (this.#pools.size >= MAX_POOLS) {
       throw new RequestError(400, `At most ${MAX_POOLS} users and databases at a time.`);
     }
-    const url = new URL(this.#server);
+    const url = new URL(server);
     url.username = asked.username;
     url.password = asked.password;
     url.pathname = asked.pathname;

@@ -112,7 +112,8 @@ async function launch(home: PostgresHome, port: number, options: PostgresOptions
       // Fast shutdown; SIGTERM would wait until every client is gone.
       stopSignal: "SIGINT",
       onLine: (line) => {
-        if (line.includes("database system is ready to accept connections")) ready.resolve("ready");
+        if (/database system is ready to accept (read-only )?connections/.test(line))
+          ready.resolve("ready");
       },
     },
   );

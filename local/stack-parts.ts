@@ -41,12 +41,14 @@ export async function startDatabase({ environment, options, ...parts }: Parts): 
     url = postgres.url;
   }
   await migrate(url);
-  const settings: Settings = { DATABASE_URL: url };
+  // A replica is one of a database that was given, and never of the stack's own.
+  const readUrl = environment["DATABASE_URL"] ? environment["DATABASE_READ_URL"] : undefined;
+  const settings: Settings = { DATABASE_URL: url, DATABASE_READ_URL: readUrl ?? "" };
   const given = environment["NEON_FETCH_ENDPOINT"];
   if (given) settings["NEON_FETCH_ENDPOINT"] = given;
   // Neon's own hosts have the endpoint themselves.
   else if (!new URL(url).hostname.endsWith(".neon.tech")) {
-    const endpoint = await startNeonEndpoint({ databaseUrl: url });
+    const endpoint = await startNeonEndpoint({ databaseUrl: url, readUrl });
     parts.started("SQL over HTTP", endpoint);
     settings["NEON_FETCH_ENDPOINT"] = endpoint.url;
   }

@@ -49,6 +49,7 @@ function options(environment: NodeJS.ProcessEnv) {
 test("what the environment names is used, its schema brought up to date, and what is missing made", async () => {
   const given = {
     DATABASE_URL: postgres.url,
+    DATABASE_READ_URL: "postgres://me:secret@replica.example/audit",
     SQS_ENDPOINT: aws.url,
     AWS_ENDPOINT_URL: aws.url,
     AWS_REGION: "eu-central-1",
@@ -95,6 +96,20 @@ test("an endpoint that is given goes before one of this stack, and Neon's own ho
     options({ DATABASE_URL: postgres.url, NEON_FETCH_ENDPOINT: endpoint }),
   );
   expect(stack.env["NEON_FETCH_ENDPOINT"]).toBe(endpoint);
+  await stack.stop();
+});
+
+test("a replica is one of a database that is given, and never of the stack's own", async () => {
+  vi.mocked(startOpenSearch).mockResolvedValue({ missing: "Install a JDK." });
+  const stack = await startBackends(
+    options({
+      DATABASE_READ_URL: "postgres://me:secret@replica.example/audit",
+      SQS_ENDPOINT: aws.url,
+      AWS_ENDPOINT_URL: aws.url,
+    }),
+  );
+  expect(stack.env["DATABASE_URL"]).toContain("127.0.0.1");
+  expect(stack.env["DATABASE_READ_URL"]).toBe("");
   await stack.stop();
 });
 

@@ -7,7 +7,12 @@ import {
   type Parts,
   type Settings,
 } from "./stack-parts.ts";
-import { LOCAL_HASH_SECRET, LOCAL_JWT_SECRET, givenSettings } from "./stack-settings.ts";
+import {
+  LOCAL_HASH_SECRET,
+  LOCAL_JWT_SECRET,
+  LOCAL_METRICS_TOKEN,
+  givenSettings,
+} from "./stack-settings.ts";
 
 export type StackOptions = {
   /** Where the parts keep their data and logs. */
@@ -73,7 +78,7 @@ export async function startBackends(options: StackOptions): Promise<Stack> {
     DEFAULT_ROLE: "writer,auditor",
     HASH_SECRET: LOCAL_HASH_SECRET,
     LOG_LEVEL: "INFO",
-    METRICS_TOKEN: "local",
+    METRICS_TOKEN: LOCAL_METRICS_TOKEN,
     ...givenSettings(environment),
     ...database.value,
     ...aws.value,

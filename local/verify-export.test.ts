@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
-import { csvHeader, csvRow } from "../events/csv.ts";
+import { csvHeader } from "../events/csv-columns.ts";
 import type { ExportManifest } from "../events/export-manifest.ts";
 import { verifyExportCommand } from "./verify-export.ts";
 
@@ -18,6 +18,13 @@ const kinds: Kind[] = (["csv", "jsonl"] as const).flatMap((format) =>
 const columns: Columns = ["id", "action", "description", "metadata"];
 const hostile = ["two\r\nlines", 'a "quote"', ",", "=1+1", "\uFFFD", "é😀", "", null];
 
+/** Null is an empty field, the empty string a quoted one. */
+const csvRow = (values: readonly (string | null)[]) =>
+  `${values
+    .map((value) =>
+      /^$|[",\r\n]/.test(value ?? "-") ? `"${value?.replaceAll('"', '""')}"` : value,
+    )
+    .join(",")}\r\n`;
 const idStart = '{"id":"';
 const id = (n: number) => `01995d3c-0000-7000-8000-${String(n).padStart(12, "0")}`;
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");

@@ -15,7 +15,18 @@ const env = {
 };
 const parsed = (changes: Record<string, string | undefined> = {}) =>
   parseConfig({ ...env, ...changes });
-const sectionNames = ["database", "masking", "s3", "search", "sqs", "tenants", "tokens"];
+const sectionNames = [
+  "database",
+  "masking",
+  "metrics",
+  "pollers",
+  "readDatabase",
+  "s3",
+  "search",
+  "sqs",
+  "tenants",
+  "tokens",
+];
 
 describe("a configuration", () => {
   test("with all that has no default is whole", () => {
@@ -34,6 +45,7 @@ describe("a configuration", () => {
       tenants: { autoCreate: true },
       masking: { hashSecret: env.HASH_SECRET, extraKeys: [] },
       sqs: { region: "ap-southeast-1", endpoint: "https://sqs.ap-southeast-1.amazonaws.com" },
+      pollers: { max: 4 },
       s3: { endpoint: "https://s3.ap-southeast-1.amazonaws.com", bucket: "logs-export" },
     });
     expect(config.logLevel).toBe("INFO");
@@ -43,14 +55,15 @@ describe("a configuration", () => {
     const { problems, sections } = parseConfig({});
     expect(new Set(problems.map((problem) => problem.variable))).toEqual(new Set(Object.keys(env)));
     expect(problems.every((problem) => problem.message === "is not set")).toBe(true);
-    expect(Object.keys(sections)).toEqual(["tenants"]);
+    expect(Object.keys(sections)).toEqual(["readDatabase", "tenants", "metrics", "pollers"]);
   });
 
   test.each([
     ["DATABASE_URL", "mysql://u:p@host/db", ["database"]],
     ["DATABASE_URL", "postgres://host/db", ["database"]],
     ["DATABASE_URL", " ", ["database"]],
-    ["NEON_FETCH_ENDPOINT", "ftp://host", ["database"]],
+    ["NEON_FETCH_ENDPOINT", "ftp://host", ["database", "readDatabase"]],
+    ["DATABASE_READ_URL", "mysql://host/name", ["readDatabase"]],
     ["JWT_SECRET", "short", ["tokens"]],
     ["JWT_ALGORITHM", "none", ["tokens"]],
     ["JWT_ALGORITHM", "RS256", ["tokens"]],
@@ -64,6 +77,11 @@ describe("a configuration", () => {
     ["EXPORT_S3_BUCKET", "x", ["s3"]],
     ["OPENSEARCH_HOST", "not a host", ["search"]],
     ["OPENSEARCH_PORT", "https", ["search"]],
+    ["METRICS_TOKEN", "short", ["metrics"]],
+    ["OPENSEARCH_AUTH", "aws", ["search"]],
+    ["MAX_POLLERS", "0", ["pollers"]],
+    ["MAX_POLLERS", "21", ["pollers"]],
+    ["MAX_POLLERS", "2.5", ["pollers"]],
     ["LOG_LEVEL", "LOUD", []],
     ["DEBUG", "yes", []],
   ])("with %s=%j stops only what needs it", (variable, value, stopped) => {
@@ -73,6 +91,10 @@ describe("a configuration", () => {
     expect(new Set(problems.map((problem) => problem.variable.split(".")[0]))).toEqual(
       new Set([variable]),
     );
+  });
+
+  test.each([1, 20])("may have %i pollers at most", (max) => {
+    expect(parsed({ MAX_POLLERS: String(max) }).sections.pollers).toEqual({ max });
   });
 
   test("names no value in its problems", () => {
@@ -129,6 +151,12 @@ describe("what a variable means", () => {
     expect(parsed({ DEFAULT_ROLE: "", MASK_KEYS: "" }).sections.tokens?.defaultRoles).toEqual([]);
   });
 
+  test("a replica is read only where DATABASE_READ_URL names one", () => {
+    expect(parsed().sections.readDatabase).toEqual({ replica: undefined });
+    const url = "postgres://user:password@replica.example.com/audit";
+    expect(parsed({ DATABASE_READ_URL: url }).sections.readDatabase?.replica?.url).toBe(url);
+  });
+
   test("SQS_ENDPOINT beats AWS_ENDPOINT_URL, which beats AWS itself", () => {
     const local = { AWS_ENDPOINT_URL: "http://localhost:4566" };
     expect(parsed(local).sections).toMatchObject({
@@ -162,8 +190,45 @@ describe("what a variable means", () => {
 
   test("OpenSearch gets a user only with a password", () => {
     const { search } = parsed({ OPENSEARCH_USER: "admin", OPENSEARCH_PASS: "x" }).sections;
-    expect(search?.auth).toEqual({ username: "admin", password: "x" });
-    expect(parsed({ OPENSEARCH_USER: "admin" }).sections.search?.auth).toBeUndefined();
+    expect(search?.auth).toEqual({ kind: "basic", username: "admin", password: "x" });
+    expect(parsed().sections.search?.auth).toBeUndefined();
+    for (const [given, missing] of [
+      ["OPENSEARCH_USER", "OPENSEARCH_PASS"],
+      ["OPENSEARCH_PASS", "OPENSEARCH_USER"],
+    ] as const) {
+      const { sections, problems } = parsed({ [given]: "hunter2" });
+      expect(sections.search).toBeUndefined();
+      expect(problems).toEqual([
+        {
+          section: "search",
+          variable: missing,
+          message: "is not set, but the other of user and password is",
+        },
+      ]);
+    }
+  });
+
+  test("OPENSEARCH_AUTH=sigv4 takes the keys and the region of AWS, and uses no password", () => {
+    const { search } = parsed({
+      OPENSEARCH_AUTH: "sigv4",
+      OPENSEARCH_USER: "left over",
+      AWS_REGION: "eu-west-1",
+    }).sections;
+    expect(search?.auth).toEqual({
+      kind: "sigv4",
+      accessKeyId: env.AWS_ACCESS_KEY_ID,
+      secretAccessKey: env.AWS_SECRET_ACCESS_KEY,
+      region: "eu-west-1",
+    });
+    for (const name of ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]) {
+      const { sections, problems } = parsed({ OPENSEARCH_AUTH: "sigv4", [name]: "" });
+      expect(sections.search).toBeUndefined();
+      expect(problems).toContainEqual({
+        section: "search",
+        variable: name,
+        message: "is not set, but OPENSEARCH_AUTH=sigv4 signs with it",
+      });
+    }
   });
 });
 

@@ -19,15 +19,26 @@ const list = (value: string | undefined) =>
     .map((item) => item.trim())
     .filter((item) => item !== "");
 
+const databaseUrl = z
+  .string()
+  .regex(/^postgres(ql)?:\/\/[^/]+@[^/]+\/.+/, "must be postgres://user:password@host/name");
+
 const databaseSection = z
   .object({
-    DATABASE_URL: required.regex(
-      /^postgres(ql)?:\/\/[^/]+@[^/]+\/.+/,
-      "must be postgres://user:password@host/name",
-    ),
+    DATABASE_URL: required.pipe(databaseUrl),
     NEON_FETCH_ENDPOINT: httpUrl,
   })
   .transform((env) => ({ url: env.DATABASE_URL, fetchEndpoint: env.NEON_FETCH_ENDPOINT }));
+
+/** A section of its own: a wrong replica stops nothing, reads stay with the primary. */
+const readDatabaseSection = z
+  .object({
+    DATABASE_READ_URL: optional.pipe(databaseUrl.optional()),
+    NEON_FETCH_ENDPOINT: httpUrl,
+  })
+  .transform(({ DATABASE_READ_URL: url, NEON_FETCH_ENDPOINT: fetchEndpoint }) => ({
+    replica: url === undefined ? undefined : { url, fetchEndpoint },
+  }));
 
 const tokenSection = z
   .object({
@@ -107,8 +118,12 @@ const searchSection = z
         .refine((port) => /^\d{1,5}$/.test(port) && Number(port) <= 65_535, "must be a port number")
         .optional(),
     ),
+    OPENSEARCH_AUTH: z.enum(["basic", "sigv4"], "must be basic or sigv4").default("basic"),
     OPENSEARCH_USER: optional,
     OPENSEARCH_PASS: optional,
+    AWS_ACCESS_KEY_ID: optional,
+    AWS_SECRET_ACCESS_KEY: optional,
+    AWS_REGION: awsKeys.AWS_REGION,
   })
   .transform((env, context) => {
     const node = openSearchNode(env.OPENSEARCH_HOST, env.OPENSEARCH_PORT);
@@ -120,18 +135,60 @@ const searchSection = z
       });
       return z.NEVER;
     }
-    const { OPENSEARCH_USER: username, OPENSEARCH_PASS: password } = env;
-    if ((username === undefined) !== (password === undefined)) {
-      const missing = username === undefined ? "OPENSEARCH_USER" : "OPENSEARCH_PASS";
-      context.addIssue({
-        code: "custom",
-        path: [missing],
-        message: "is not set, but the other of user and password is",
-      });
+    const auth = env.OPENSEARCH_AUTH === "sigv4" ? signingKeys(env) : userAndPassword(env);
+    if (auth && "missing" in auth) {
+      context.addIssue({ code: "custom", path: [auth.missing], message: auth.message });
       return z.NEVER;
     }
-    return { node, auth: username && password ? { username, password } : undefined };
+    return { node, auth };
   });
+
+const metricsSection = z
+  .object({ METRICS_TOKEN: z.string().min(16, "must be at least 16 characters").optional() })
+  .transform((env) => ({ token: env.METRICS_TOKEN }));
+type SearchAuth =
+  | { kind: "basic"; username: string; password: string }
+  | { kind: "sigv4"; accessKeyId: string; secretAccessKey: string; region: string };
+type Missing = { missing: string; message: string };
+
+function userAndPassword(env: {
+  OPENSEARCH_USER?: string | undefined;
+  OPENSEARCH_PASS?: string | undefined;
+}): SearchAuth | Missing | undefined {
+  const { OPENSEARCH_USER: username, OPENSEARCH_PASS: password } = env;
+  if (username === undefined && password === undefined) return undefined;
+  const message = "is not set, but the other of user and password is";
+  if (username === undefined) return { missing: "OPENSEARCH_USER", message };
+  if (password === undefined) return { missing: "OPENSEARCH_PASS", message };
+  return { kind: "basic", username, password };
+}
+
+/**
+ * A user and password beside it are not used, and are no mistake: a secret that is taken out of the file of
+ * variables stays with the Workers.
+ */
+function signingKeys(env: {
+  AWS_ACCESS_KEY_ID?: string | undefined;
+  AWS_SECRET_ACCESS_KEY?: string | undefined;
+  AWS_REGION: string;
+}): SearchAuth | Missing {
+  const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = env;
+  const message = "is not set, but OPENSEARCH_AUTH=sigv4 signs with it";
+  if (accessKeyId === undefined) return { missing: "AWS_ACCESS_KEY_ID", message };
+  if (secretAccessKey === undefined) return { missing: "AWS_SECRET_ACCESS_KEY", message };
+  return { kind: "sigv4", accessKeyId, secretAccessKey, region: env.AWS_REGION };
+}
+const pollerSection = z
+  .object({
+    MAX_POLLERS: z
+      .string()
+      .refine(
+        (count) => /^\d{1,2}$/.test(count) && Number(count) >= 1 && Number(count) <= 20,
+        "must be a whole number from 1 to 20",
+      )
+      .default("4"),
+  })
+  .transform((env) => ({ max: Number(env.MAX_POLLERS) }));
 
 const logSection = z
   .object({
@@ -146,12 +203,15 @@ const logSection = z
 
 const sections = {
   database: databaseSection,
+  readDatabase: readDatabaseSection,
   tokens: tokenSection,
   tenants: tenantSection,
   masking: maskSection,
   sqs: sqsSection,
   s3: s3Section,
   search: searchSection,
+  metrics: metricsSection,
+  pollers: pollerSection,
 };
 
 type Sections = { [Name in keyof typeof sections]: z.output<(typeof sections)[Name]> };

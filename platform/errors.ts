@@ -15,6 +15,7 @@ export const problems = {
   idempotency_key_reused: { status: 422, title: "The idempotency key was used with another body" },
   internal: { status: 500, title: "Something went wrong here" },
   database_unavailable: { status: 503, title: "The database does not answer" },
+  queue_unavailable: { status: 503, title: "The queue does not answer" },
   search_unavailable: { status: 503, title: "The search took too long" },
   misconfigured: { status: 503, title: "The service is not configured for this" },
 } as const;

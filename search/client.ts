@@ -1,6 +1,6 @@
 import { Client } from "@opensearch-project/opensearch";
 import type { SearchConfig } from "../platform/config.ts";
-import { FetchConnection } from "./fetch-connection.ts";
+import { FetchConnection, signedConnection } from "./fetch-connection.ts";
 
 const clients = new WeakMap<SearchConfig, Map<number, Client>>();
 
@@ -19,10 +19,13 @@ export function connectSearch(config: SearchConfig, timeoutMs: number): Client {
 }
 
 function newClient(config: SearchConfig, timeoutMs: number): Client {
+  const { node, auth } = config;
   return new Client({
-    node: config.node,
-    ...(config.auth ? { auth: config.auth } : {}),
-    Connection: FetchConnection,
+    node,
+    ...(auth?.kind === "basic"
+      ? { auth: { username: auth.username, password: auth.password } }
+      : {}),
+    Connection: auth?.kind === "sigv4" ? signedConnection(auth) : FetchConnection,
     requestTimeout: timeoutMs,
     maxRetries: 0,
     // There is one node: to leave it out for a while would leave nothing.

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { indexDocument, type LogToIndex } from "./index-logs.ts";
+import { indexDocument, type LogToStore } from "./index-logs.ts";
 
-const log: LogToIndex = {
+const log: LogToStore = {
   id: "0198c0de-0000-7000-8000-000000000000",
   tenant_id: "acme",
   created_at: "2026-01-31T09:30:00.000Z",
@@ -37,7 +37,7 @@ type Document = Record<string, unknown> & {
   metadata_pairs: string[];
   target_ids: string[];
 };
-const documentOf = (changes: Partial<LogToIndex> = {}) =>
+const documentOf = (changes: Partial<LogToStore> = {}) =>
   JSON.parse(indexDocument({ ...log, ...changes })) as Document;
 
 describe("a log's document", () => {
@@ -46,9 +46,12 @@ describe("a log's document", () => {
   });
 
   test("has the log's fields as they are, objects as text", () => {
-    const { rev: _, ...fields } = log;
-    expect(documentOf()).toMatchObject(fields);
-    expect(documentOf()).not.toHaveProperty("rev");
+    expect(documentOf()).toMatchObject(log);
+  });
+
+  test("says what comparisons with the database need: its revision, and 31 bits of its id", () => {
+    const id = "0198c0de-0000-7000-8000-0000f0000001";
+    expect(documentOf({ id })).toMatchObject({ rev: 3, check: 0x7000_0001 });
   });
 
   test("has a pair for each leaf of the metadata, to the digit", () => {

@@ -3,11 +3,15 @@ import { z } from "zod";
 import { type AuditLog } from "../events/audit-log.ts";
 import { idMonth } from "../events/ids.ts";
 import { leaves } from "../events/json-text.ts";
+import { idCheck } from "../events/log-slice.ts";
 import { metadataPair } from "./build-query.ts";
-import { ensureMonthIndex, writeAlias } from "./index-template.ts";
+import { ensureMonthIndex, newAlias, oldAlias, writeAlias } from "./index-template.ts";
 
-/** A log on its way to the index; `rev` counts the writes that it had to have. */
-export type LogToIndex = AuditLog & { email_hash: string | null; rev: number };
+/** A log as a document has it; `rev` rises with the writes that it had to have. */
+export type LogToStore = AuditLog & { email_hash: string | null; rev: number };
+
+/** A log on its way to the index, and whether its month is being reindexed: then it goes into two. */
+export type LogToIndex = LogToStore & { reindexed: boolean };
 
 /** What became of one log: `indexed` also where the index already has this revision or a newer one. */
 export type IndexOutcome =
@@ -28,9 +32,17 @@ const bulkAnswer = z.object({
 });
 type BulkItem = z.infer<typeof bulkAnswer>["items"][number]["index"];
 
+type Action = { log: LogToStore; index: string };
+
+/** The aliases that a log is written through: it is searchable when all of them were refreshed. */
+export function aliasesOf({ id, reindexed }: Pick<LogToIndex, "id" | "reindexed">): string[] {
+  const month = idMonth(id);
+  return reindexed ? [oldAlias(month), newAlias(month)] : [writeAlias(month)];
+}
+
 /**
- * Sends logs in one _bulk, each to the index of its month, and reads the outcome item by item. Months
- * that have no index yet get one, once.
+ * Sends logs in one _bulk, each to the index of its month, or to both of a month that is being reindexed,
+ * and reads the outcome item by item. Months that have no index yet get one, once.
  *
  * @throws when the cluster as a whole does not take the request
  */
@@ -38,20 +50,31 @@ export async function indexLogs(
   client: Client,
   logs: readonly LogToIndex[],
 ): Promise<IndexOutcome[]> {
-  const items = await sendBulk(client, logs);
-  const homeless = items
-    .filter((item) => item.error?.type === "index_not_found_exception")
-    .map((item) => item._id);
-  if (homeless.length > 0) {
-    for (const month of new Set(homeless.map(idMonth))) await ensureMonthIndex(client, month);
-    const again = await sendBulk(
+  const actions: Action[] = logs.flatMap((log) => aliasesOf(log).map((index) => ({ log, index })));
+  const items = await sendBulk(client, actions);
+  const isHomeless = ({ log, index }: Action, n: number) =>
+    items[n]?.error?.type === "index_not_found_exception" && index === writeAlias(idMonth(log.id));
+  const homeless = actions.filter(isHomeless);
+  if (homeless.length === 0) return outcomesOf(items);
+  for (const month of new Set(homeless.map(({ log }) => idMonth(log.id))))
+    await ensureMonthIndex(client, month);
+  const again = await sendBulk(client, homeless);
+  const others = actions.flatMap((action, n) => (isHomeless(action, n) ? [] : (items[n] ?? [])));
+  return outcomesOf([...others, ...again]);
+}
+
+/** Like indexLogs, but into one index, by an alias that must be there. */
+export async function indexInto(
+  client: Client,
+  index: string,
+  logs: readonly LogToStore[],
+): Promise<IndexOutcome[]> {
+  return outcomesOf(
+    await sendBulk(
       client,
-      logs.filter((log) => homeless.includes(log.id)),
-    );
-    const second = new Map(again.map((item) => [item._id, item]));
-    return items.map((item) => outcomeOf(second.get(item._id) ?? item));
-  }
-  return items.map(outcomeOf);
+      logs.map((log) => ({ log, index })),
+    ),
+  );
 }
 
 const refreshAnswer = z.object({ _shards: z.object({ failed: z.int() }) });
@@ -59,18 +82,27 @@ const refreshAnswer = z.object({ _shards: z.object({ failed: z.int() }) });
 /**
  * Makes everything that was indexed before this call visible to searches.
  *
+ * @param aliases as aliasesOf has them
  * @throws when a shard, or a copy of one, was not refreshed: a search there would miss logs
  */
-export async function refreshMonths(client: Client, months: Iterable<string>): Promise<void> {
-  const index = [...months].map(writeAlias);
+export async function refreshIndices(client: Client, aliases: Iterable<string>): Promise<void> {
+  const index = [...aliases];
   if (index.length === 0) return;
   const { body } = await client.indices.refresh({ index, ignore_unavailable: true });
   const { failed } = refreshAnswer.parse(body)._shards;
   if (failed > 0) throw new Error(`${failed} shards were not refreshed`);
 }
 
-async function sendBulk(client: Client, logs: readonly LogToIndex[]): Promise<BulkItem[]> {
-  const body = logs.map((log) => `${bulkAction(log)}\n${indexDocument(log)}\n`).join("");
+async function sendBulk(client: Client, actions: readonly Action[]): Promise<BulkItem[]> {
+  const documents = new Map<LogToStore, string>();
+  const documentFor = (log: LogToStore): string => {
+    const known = documents.get(log) ?? indexDocument(log);
+    documents.set(log, known);
+    return known;
+  };
+  const body = actions
+    .map(({ log, index }) => `${bulkAction(log, index)}\n${documentFor(log)}\n`)
+    .join("");
   // Without require_alias a missing month would be made as a plain index, which no reindex can swap.
   const response = await client.transport.request({
     method: "POST",
@@ -81,20 +113,34 @@ async function sendBulk(client: Client, logs: readonly LogToIndex[]): Promise<Bu
   return bulkAnswer.parse(response.body).items.map((item) => item.index);
 }
 
+/** One outcome for each log: where it went into two indices, it is indexed when both have it. */
+function outcomesOf(items: readonly BulkItem[]): IndexOutcome[] {
+  const worst = new Map<string, IndexOutcome>();
+  for (const outcome of items.map(outcomeOf)) {
+    const known = worst.get(outcome.id);
+    if (!known || badness[outcome.status] > badness[known.status]) worst.set(outcome.id, outcome);
+  }
+  return [...worst.values()];
+}
+
+const badness = { indexed: 0, poisoned: 1, retry: 2 };
+
 function outcomeOf(item: BulkItem): IndexOutcome {
   const { _id: id, status, error } = item;
   // 409: the index has this revision or a newer one already.
   if (status < 300 || status === 409) return { id, status: "indexed" };
-  const reason = `${status} ${error?.type ?? "unknown"}: ${error?.reason ?? ""}`.slice(0, 500);
+  // Behind this OpenSearch repeats the value, which no log line and no operator may see.
+  const said = (error?.reason ?? "").split(/\.? Preview of field's value/)[0];
+  const reason = `${status} ${error?.type ?? "unknown"}: ${said}`.slice(0, 500);
   // 404 and 403 speak of the index (missing, read-only), not of the document.
   const isPassing = status === 429 || status >= 500 || status === 404 || status === 403;
   return { id, status: isPassing ? "retry" : "poisoned", reason };
 }
 
-function bulkAction(log: LogToIndex): string {
+function bulkAction(log: LogToStore, index: string): string {
   return JSON.stringify({
     index: {
-      _index: writeAlias(idMonth(log.id)),
+      _index: index,
       _id: log.id,
       routing: log.tenant_id,
       version: log.rev,
@@ -119,9 +165,14 @@ const textFields = [
   "event_id",
 ] as const;
 
-/** The document of a log: its fields, and what only searches need. */
-export function indexDocument(log: LogToIndex): string {
-  const { rev: _, ...fields } = log;
+/** What the index keeps of a log, and gives back: its fields, and what comparisons need. */
+export function storedDocument(log: LogToStore): Record<string, unknown> {
+  const { reindexed: _, ...fields } = log as LogToStore & { reindexed?: boolean };
+  return { ...fields, check: idCheck(log.id) };
+}
+
+/** The document of a log: what is kept, and what only searches need. */
+export function indexDocument(log: LogToStore): string {
   const metadata = [...leaves(log.metadata ?? "{}")];
   const values = [
     ...textFields.map((field) => log[field]),
@@ -131,7 +182,7 @@ export function indexDocument(log: LogToIndex): string {
     ),
   ];
   return JSON.stringify({
-    ...fields,
+    ...storedDocument(log),
     target_ids: targetIds(log.targets ?? "[]"),
     metadata_pairs: metadata.map((leaf) => metadataPair(leaf.path, leaf.value)),
     text: values.filter((value) => value !== null),

@@ -1,4 +1,5 @@
 import type { Client } from "@opensearch-project/opensearch";
+import { z } from "zod";
 import { maxTextLength } from "../events/clean-text.ts";
 
 /** The alias that every search reads: all months. */
@@ -7,6 +8,15 @@ export const readAlias = "audit-logs";
 /** The alias that a month's logs are written to: a reindex moves it to a new index without a gap. */
 export function writeAlias(month: string): string {
   return `${readAlias}-${month}`;
+}
+
+/** While a month is reindexed, its logs are written through these two instead: to the index it has, and to the new one. */
+export const oldAlias = (month: string): string => `${writeAlias(month)}-old`;
+export const newAlias = (month: string): string => `${writeAlias(month)}-new`;
+
+/** The month of an index of ours, `2026.11` of `audit-logs-2026.11-2`; undefined for another's. */
+export function indexMonth(index: string): string | undefined {
+  return /^audit-logs-(\d{4}\.\d\d)-\d+$/.exec(index)?.[1];
 }
 
 const keyword = { type: "keyword" as const, ignore_above: maxTextLength };
@@ -46,6 +56,8 @@ const mappings = {
   _source: { excludes: ["text", "metadata_pairs", "target_ids"] },
   properties: {
     id: keyword,
+    // See idCheck: what tells the logs of a slice of time apart from those of the database.
+    check: { type: "integer" as const },
     tenant_id: keyword,
     created_at: { type: "date" as const },
     occurred_at: { type: "date" as const },
@@ -73,20 +85,52 @@ const mappings = {
   },
 };
 
-/** Makes the index of a month with both its aliases, unless another indexer was faster. Safe to repeat. */
-export async function ensureMonthIndex(client: Client, month: string): Promise<void> {
+/** What every new index begins with. It names no alias: an index that comes to be by accident is in no search. */
+export async function putTemplate(client: Client): Promise<void> {
   await client.indices.putIndexTemplate({
     name: readAlias,
     body: {
       index_patterns: [`${readAlias}-*`],
-      template: { settings: { index: settings }, mappings, aliases: { [readAlias]: {} } },
+      template: { settings: { index: settings }, mappings },
     },
   });
-  const index = `${writeAlias(month)}-1`;
+}
+
+/** Makes the index of a month with both its aliases, unless it has one, or another indexer was faster. Safe to repeat. */
+export async function ensureMonthIndex(client: Client, month: string): Promise<void> {
+  await putTemplate(client);
+  // After a reindex the month's index has another number: then there is nothing to make.
+  if ((await client.indices.existsAlias({ name: writeAlias(month) })).body) return;
+  await createIndex(client, `${writeAlias(month)}-1`, [readAlias, writeAlias(month)]);
+}
+
+/** @returns whether this call made it */
+export async function createIndex(
+  client: Client,
+  index: string,
+  aliases: string[],
+): Promise<boolean> {
   try {
-    await client.indices.create({ index, body: { aliases: { [writeAlias(month)]: {} } } });
+    const named = Object.fromEntries(aliases.map((alias) => [alias, {}]));
+    await client.indices.create({ index, body: { aliases: named } });
+    return true;
   } catch (error) {
-    const type = (error as { body?: { error?: { type?: string } } }).body?.error?.type;
-    if (type !== "resource_already_exists_exception") throw error;
+    if (errorType(error) !== "resource_already_exists_exception") throw error;
+    return false;
   }
+}
+
+const failure = z.object({ body: z.object({ error: z.object({ type: z.string() }) }) });
+
+/** The type of an error that OpenSearch answered with. */
+export function errorType(error: unknown): string | undefined {
+  return failure.safeParse(error).data?.body.error.type;
+}
+
+/** Indices that were made before documents had a `check` learn to count it, for what is written from now on. */
+export async function addCheckMapping(client: Client, index: string): Promise<void> {
+  await client.indices.putMapping({
+    index,
+    body: { properties: { check: mappings.properties.check } },
+  });
 }

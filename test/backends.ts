@@ -11,20 +11,24 @@ import { ensureBucket, ensureQueues, startAws } from "../local/aws.ts";
 import { startNeonEndpoint } from "../local/neon-endpoint.ts";
 import { startOpenSearch } from "../local/opensearch.ts";
 import { startPostgres } from "../local/postgres.ts";
+import { startPromlint } from "./tools/promlint.ts";
+import { startStrictS3 } from "./tools/strict-s3.ts";
 
 const keys = { region: "ap-southeast-1", accessKeyId: "fake", secretAccessKey: "fake" };
 
 /** Starts Postgres, SQS, S3 and OpenSearch once for the whole run, empty, and stops them after it. */
 export default async function startBackends(project: TestProject): Promise<() => Promise<void>> {
   const dataDir = await mkdtemp(join(tmpdir(), "audit-log-test-"));
-  const [postgres, aws, openSearch] = await Promise.all([
+  const onProgress = (text: string) => console.log(text);
+  const [postgres, aws, openSearch, strictS3] = await Promise.all([
     startPostgres({ dataDir: join(dataDir, "postgres"), persistent: false, fast: true }),
     startAws(),
     startOpenSearch({
       dataDir: join(dataDir, "opensearch"),
       fast: true,
-      onProgress: (text) => console.log(text),
+      onProgress,
     }),
+    startStrictS3(join(dataDir, "strict-s3"), onProgress),
   ]);
   const [queues, neon] = await Promise.all([
     ensureQueues({ ...keys, endpoint: aws.url, queues: ["logs", "exports"] }),
@@ -35,12 +39,24 @@ export default async function startBackends(project: TestProject): Promise<() =>
   const hanging = createServer(() => {});
   hanging.listen(0, "127.0.0.1");
   await once(hanging, "listening");
-  const spareUrl = await makeSpareDatabase(postgres.url);
+  project.provide("spareDatabaseUrl", await makeDatabase(postgres.url, "spare"));
+  project.provide("quietDatabaseUrl", await makeDatabase(postgres.url, "quiet"));
+  const promlint = await startPromlint();
+  if ("missing" in promlint && process.env["CI"])
+    throw new Error("CI must lint metrics with Prometheus' linter, and Go is not here.");
+  project.provide(
+    "promlint",
+    "missing" in promlint ? { missing: promlint.missing } : { url: promlint.url },
+  );
   const search = "missing" in openSearch ? undefined : openSearch;
   if (!search && process.env["CI"])
     throw new Error("CI must test against OpenSearch, and it is not here.");
+  if ("missing" in strictS3 && process.env["CI"])
+    throw new Error(`CI must test against a strict S3. ${strictS3.missing}`);
+  const { stop: stopStrictS3, ...strictS3Keys } =
+    "missing" in strictS3 ? { ...strictS3, stop: undefined } : strictS3;
+  project.provide("strictS3", strictS3Keys);
   project.provide("searchMissing", "missing" in openSearch ? openSearch.missing : "");
-  project.provide("spareDatabaseUrl", spareUrl);
   const address = hanging.address();
   project.provide(
     "hangingUrl",
@@ -57,25 +73,27 @@ export default async function startBackends(project: TestProject): Promise<() =>
     AWS_ENDPOINT_URL: aws.url,
     SQS_LOG_QUEUE_URL: queues["logs"] ?? "",
     SQS_EXPORT_QUEUE_URL: queues["exports"] ?? "",
+    METRICS_TOKEN: "a token for the tests' metrics",
     LOG_LEVEL: "ERROR",
     ...(search ? { OPENSEARCH_HOST: search.url } : {}),
   });
   return async () => {
     hanging.close();
+    if ("stop" in promlint) promlint.stop();
     await neon.stop();
-    await Promise.all([postgres.stop(), aws.stop(), search?.stop()]);
+    await Promise.all([postgres.stop(), aws.stop(), search?.stop(), stopStrictS3?.()]);
     await rm(dataDir, { recursive: true, force: true });
   };
 }
 
-/** A second database on the same server, for tests that break a whole one. */
-async function makeSpareDatabase(url: string): Promise<string> {
+/** Another database on the same server, for tests that break a whole one, or must have it for themselves. */
+async function makeDatabase(url: string, name: string): Promise<string> {
   const client = new pg.Client(url);
   await client.connect();
-  await client.query("create database spare");
+  await client.query(`create database ${name}`);
   await client.end();
-  const spare = new URL(url);
-  spare.pathname = "/spare";
-  await migrateDatabase(spare.href);
-  return spare.href;
+  const made = new URL(url);
+  made.pathname = `/${name}`;
+  await migrateDatabase(made.href);
+  return made.href;
 }

@@ -15,7 +15,18 @@ import { requestLog } from "./middleware/request-log.ts";
 import { unknownRoute } from "./middleware/unknown-route.ts";
 import { docs } from "./operations/docs.ts";
 import { health, healthRoute } from "./operations/health.ts";
+import { listDeadLetters, listDeadLettersRoute } from "./operations/list-dead-letters.ts";
+import { metrics } from "./operations/metrics.ts";
 import { openApiDocument } from "./operations/openapi.ts";
+import { redriveDeadLetters, redriveDeadLettersRoute } from "./operations/redrive-dead-letters.ts";
+import {
+  cancelReindex,
+  cancelReindexRoute,
+  listReindexes,
+  listReindexesRoute,
+  startReindex,
+  startReindexRoute,
+} from "./operations/reindex.ts";
 
 const newRouter = () => new OpenAPIHono<AppEnv>({ strict: false, defaultHook: refuseInvalid });
 
@@ -32,6 +43,11 @@ api.openapi(getExportRoute, getExport);
 api.openapi(cancelExportRoute, cancelExport);
 api.openapi(retryExportRoute, retryExport);
 api.openapi(getLogRoute, getLog);
+api.openapi(listDeadLettersRoute, listDeadLetters);
+api.openapi(redriveDeadLettersRoute, redriveDeadLetters);
+api.openapi(startReindexRoute, startReindex);
+api.openapi(listReindexesRoute, listReindexes);
+api.openapi(cancelReindexRoute, cancelReindex);
 api.get("/openapi.json", openApiDocument(api));
 api.get("/docs", docs);
 api.get("/docs/:file", docs);
@@ -40,6 +56,7 @@ export const app = newRouter();
 app.use(requestLog);
 app.route("/api/v1", api);
 app.openapi(healthRoute, health);
+app.get("/metrics", metrics);
 app.get("/docs", (c) => c.redirect("/api/v1/docs"));
 app.notFound(unknownRoute(app));
 app.onError(problemResponse);

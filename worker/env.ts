@@ -2,13 +2,17 @@ import type { Caller } from "./auth/caller.ts";
 import type { Config } from "../platform/config.ts";
 import type { LogFields, Logger } from "../platform/logger.ts";
 import type { Wakeable } from "../platform/wakeable.ts";
+import type { MetricsSnapshot } from "./operations/metrics-snapshot.ts";
 
 /** The Worker's bindings. Variables and secrets are read by parseConfig only. */
 export type Bindings = {
   LOG_POLLER: DurableObjectNamespace<Wakeable>;
   EXPORT_POLLER: DurableObjectNamespace<Wakeable>;
+  METRICS: DurableObjectNamespace<MetricsSnapshot>;
   /** The parts of the docs page. */
   ASSETS: Fetcher;
+  /** Which deployment runs; there only on Cloudflare. */
+  CF_VERSION_METADATA?: WorkerVersionMetadata;
 };
 
 export type AppEnv = {
@@ -19,7 +23,7 @@ export type AppEnv = {
     logger: Logger;
     /** What the request's one log event says besides: filled as the request goes. */
     event: LogFields;
-    /** Set behind `requireRole`. */
+    /** Set behind `requireRole` with roles within a tenant. */
     caller: Caller;
   };
 };

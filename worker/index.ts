@@ -1,3 +1,5 @@
 import { app } from "./app.ts";
 
+export { MetricsSnapshot } from "./operations/metrics-snapshot.ts";
+
 export default app;

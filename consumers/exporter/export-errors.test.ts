@@ -1,11 +1,11 @@
 import { errors } from "@opensearch-project/opensearch";
 import { expect, test } from "vitest";
-import { S3Error } from "../../aws/s3.ts";
+import { S3Error } from "../../aws/s3-answers.ts";
 import { DatabaseUnavailable } from "../../db/client.ts";
 import { ExportRefused, failureOf, UploadGone } from "./export-errors.ts";
 
 test.each<[unknown, string, boolean]>([
-  [new ExportRefused("too_sparse", "Narrow it."), "too_sparse", false],
+  [new ExportRefused("too_large", "Narrow it."), "too_large", false],
   [new UploadGone("NoSuchUpload"), "storage_refused", false],
   [new S3Error("denied", "AccessDenied", 403), "storage_refused", false],
   [new S3Error("missing", "NoSuchBucket", 404), "storage_refused", false],

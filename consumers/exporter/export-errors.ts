@@ -1,5 +1,5 @@
 import { errors } from "@opensearch-project/opensearch";
-import { S3Error } from "../../aws/s3.ts";
+import { S3Error } from "../../aws/s3-answers.ts";
 import { DatabaseUnavailable } from "../../db/client.ts";
 
 /** What an export can never get over by itself. Its message is a sentence for the user. */

@@ -1,6 +1,7 @@
 import type { Client } from "@opensearch-project/opensearch";
+import { removeExport, removeUnfinished } from "../../aws/export-objects.ts";
 import type { S3 } from "../../aws/s3.ts";
-import type { ReceivedMessage, Sqs } from "../../aws/sqs.ts";
+import { queuedMs, type ReceivedMessage, type Sqs } from "../../aws/sqs.ts";
 import type { Database } from "../../db/client.ts";
 import {
   type Claim,
@@ -13,11 +14,14 @@ import {
   restartExport,
 } from "../../db/export-work.ts";
 import type { ExportRow } from "../../db/exports.ts";
-import { manifestKey } from "../../events/export-files.ts";
+import { exportKey } from "../../events/export-files.ts";
 import { type ExportMessage, exportMessageFor, parseExportMessage } from "../../events/messages.ts";
 import { reasonOf } from "../../platform/errors.ts";
+import { hopTimes } from "../../platform/hop-times.ts";
 import type { Logger } from "../../platform/logger.ts";
-import { type Outcome, visibilitySeconds } from "../poll-queue.ts";
+import { visibilitySeconds } from "../poll-queue.ts";
+import type { Outcome } from "../settle-messages.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 import { failureOf, UploadGone } from "./export-errors.ts";
 import type { PartSize } from "./part-cutter.ts";
 import { runSlice, type SliceEnd } from "./run-slice.ts";
@@ -29,8 +33,10 @@ export type ExportTools = {
   queueUrl: string;
   search: Client | undefined;
   logger: Logger;
+  buffers?: BufferPool;
   sizeOf?: PartSize;
   sliceMs?: number;
+  graceMs?: number;
 };
 
 /** Tries without a part in between, as many as the queue's maxReceiveCount. */
@@ -44,6 +50,8 @@ type Work = ExportTools & {
   content: ExportMessage;
   row: ExportRow;
   claim: Claim;
+  /** When the work on the message began, in milliseconds since 1970. */
+  began: number;
 };
 
 /**
@@ -65,10 +73,10 @@ export async function exportMessage(
   const claimed = await claimExport(tools.db, content.tenant_id, content.export_id);
   if (!claimed) return bury("there is no such export");
   const { row, isClaimed } = claimed;
-  if (!isClaimed) return { outcome: notClaimed(message, row), requests: 1 };
+  if (!isClaimed) return { outcome: await notClaimed(message, row, tools), requests: 5 };
   const claim = { tenantId: row.tenantId, id: row.id, fence: row.fence };
-  const work = { ...tools, message, content, row, claim };
   const began = Date.now();
+  const work = { ...tools, message, content, row, claim, began };
   try {
     const { end, requests } = await withSignsOfLife(work);
     logWork(work, end, { slice_ms: Date.now() - began });
@@ -78,9 +86,17 @@ export async function exportMessage(
   }
 }
 
-/** Over already: nothing is left to do. Else another works on it: should that one die, this message goes on. */
-function notClaimed(message: ReceivedMessage, row: ExportRow): Outcome {
+/**
+ * Over already: what is left to do is what an exporter that died did not get to. Else another works on it:
+ * should that one die, this message goes on.
+ */
+async function notClaimed(
+  message: ReceivedMessage,
+  row: ExportRow,
+  tools: ExportTools,
+): Promise<Outcome> {
   const isOver = row.status !== "PENDING" && row.status !== "IN_PROGRESS";
+  if (isOver) await cleanUp(tools, row);
   // The sweep finds what is left alone; a message must not come so often that it counts as poisoned.
   if (isOver || message.receiveCount >= maxTries - 1) return { message, to: "delete" };
   const leaseMs = (row.leaseUntil?.getTime() ?? 0) - Date.now();
@@ -117,7 +133,10 @@ async function withSignsOfLife(work: Work): Promise<SliceEnd> {
 /** Hands over to a message of its own: receive counts must not add up for work that goes well. */
 async function continued(work: Work, end: SliceEnd["end"]): Promise<Outcome> {
   const { message, content, claim } = work;
-  if (end === "done") return { message, to: "delete" };
+  if (end === "done") {
+    await cleanUpNow(work);
+    return { message, to: "delete" };
+  }
   const isWaiting = end === "waiting";
   await releaseClaim(work.db, claim, isWaiting);
   const next = exportMessageFor(
@@ -139,7 +158,7 @@ async function interrupted(work: Work, error: unknown): Promise<Outcome> {
     if (error instanceof UploadGone && row.attempt < maxAttempts) {
       // Whoever claimed it in the meantime may be at work on this upload.
       await keepClaim(work.db, claim);
-      await abort(work);
+      await cleanUpNow(work);
       await restartExport(work.db, claim);
       logWork(work, "restarted", { reason: error.message });
       return await continued(work, "more");
@@ -153,7 +172,7 @@ async function interrupted(work: Work, error: unknown): Promise<Outcome> {
     // A passing failure keeps what was uploaded: a retry goes on from there.
     if (!failure.isPassing) {
       await keepClaim(work.db, claim);
-      await abort(work);
+      await cleanUpNow(work);
     }
     await failExport(work.db, claim, failure, failure.isPassing);
     return { message, to: "dead-letter", body: message.body, reason: failure.message };
@@ -169,22 +188,29 @@ const backoffSeconds = (tries: number) => Math.round(2 ** tries * (1 + Math.rand
 
 async function letGo(work: Work, { to }: ExportLost): Promise<Outcome> {
   logWork(work, to === "cancel" ? "cancelled" : "overtaken", {});
-  if (to === "cancel") await abort(work);
+  if (to === "cancel") await cleanUpNow(work);
   return { message: work.message, to: "delete" };
 }
 
-/** Removes what S3 has of the export. Should it not answer, the bucket's lifecycle rule does so. */
-async function abort({ db, s3, logger, claim }: Work): Promise<void> {
+/** Cleans up behind the export as it is now: this slice may have begun the upload, or made the file of it. */
+async function cleanUpNow(work: Work): Promise<void> {
+  const row = await readWork(work.db, work.claim);
+  if (row) await cleanUp(work, row);
+}
+
+/**
+ * Removes what S3 has of an export and no one needs: of one that was cancelled everything, else what is not
+ * its file. Should S3 not answer, the bucket's lifecycle rules do so. One that failed may be retried: it keeps
+ * its upload.
+ */
+async function cleanUp({ s3, logger }: ExportTools, row: ExportRow): Promise<void> {
+  if (row.status === "FAILED") return;
+  const key = row.objectKey ?? exportKey(row, row.attempt);
   try {
-    // This slice may have begun the upload, or made the file of it.
-    const row = await readWork(db, claim);
-    if (!row || row.objectKey === null) return;
-    if (row.uploadId !== null) await s3.abortUpload(row.objectKey, row.uploadId);
-    if (row.status !== "CANCELLED") return;
-    await s3.deleteObject(row.objectKey);
-    await s3.deleteObject(manifestKey(row.objectKey));
+    if (row.status === "CANCELLED") await removeExport(s3, key, row.uploadId);
+    else await removeUnfinished(s3, key, row.uploadId);
   } catch (error) {
-    logger.warning("abort_failed", { export_id: claim.id, reason: reasonOf(error) });
+    logger.warning("abort_failed", { export_id: row.id, reason: reasonOf(error) });
   }
 }
 
@@ -196,6 +222,8 @@ function logWork(work: Work, event: string, fields: Record<string, unknown>): vo
     export_id: work.content.export_id,
     message_id: work.message.messageId,
     receive_count: work.message.receiveCount,
+    queue_ms: queuedMs(work.message, work.began),
+    ...hopTimes(),
     ...fields,
   });
 }

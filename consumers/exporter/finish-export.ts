@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { type S3, S3Error } from "../../aws/s3.ts";
-import type { Database } from "../../db/client.ts";
+import type { S3 } from "../../aws/s3.ts";
+import { S3Error } from "../../aws/s3-answers.ts";
 import {
   type Claim,
   type ExportPart,
@@ -11,6 +11,8 @@ import type { ExportRow } from "../../db/exports.ts";
 import { contentType, exportKey, fileName, manifestKey } from "../../events/export-files.ts";
 import type { ExportManifest } from "../../events/export-manifest.ts";
 import { UploadGone } from "./export-errors.ts";
+import { repairParts } from "./repair-parts.ts";
+import type { SliceTools } from "./run-slice.ts";
 
 /**
  * Makes the file of its parts, puts the manifest beside it, and only then says DONE. May be repeated after
@@ -20,17 +22,21 @@ import { UploadGone } from "./export-errors.ts";
  * @throws ExportLost when the claim does not hold any more
  */
 export async function finishExport(
-  db: Database,
-  s3: S3,
+  tools: SliceTools,
   claim: Claim,
   row: ExportRow,
   uploadId: string | null,
-): Promise<number> {
+): Promise<void> {
+  const { db, s3 } = tools;
   const key = row.objectKey ?? exportKey(row, row.attempt);
   const kind = { contentType: contentType(row), fileName: fileName(key) };
-  const parts = await readParts(db, claim, row.attempt);
+  let parts = await readParts(db, claim, row.attempt);
   if (uploadId === null) await s3.putObject(key, "", kind);
-  else await complete(s3, key, uploadId, parts);
+  else if (!(await complete(s3, key, uploadId, parts))) {
+    parts = await repairParts(tools, claim, row, key, uploadId, parts);
+    if (!(await complete(s3, key, uploadId, parts)))
+      throw new UploadGone("Complete refused parts that were just uploaded again");
+  }
   const finishedAt = new Date();
   const manifest = manifestOf(row, key, parts, finishedAt);
   const beside = manifestKey(key);
@@ -39,28 +45,28 @@ export async function finishExport(
     fileName: fileName(beside),
   });
   await markDone(db, claim, { objectKey: key, rows: manifest.rows, finishedAt });
-  return manifest.rows;
 }
 
+/** @returns false where S3 does not have the parts as they are listed */
 async function complete(
   s3: S3,
   key: string,
   uploadId: string,
   parts: readonly ExportPart[],
-): Promise<void> {
+): Promise<boolean> {
   try {
     await s3.completeUpload(key, uploadId, parts);
+    return true;
   } catch (error) {
     if (!(error instanceof S3Error)) throw error;
     const { code } = error;
     // A late upload of an overtaken exporter, or a part that S3 lost.
-    if (code === "InvalidPart" || code === "InvalidPartOrder" || code === "EntityTooSmall")
-      throw new UploadGone(`Complete was answered with ${code}`);
+    if (code === "InvalidPart" || code === "EntityTooSmall") return false;
     const mayBeDone = code === "NoSuchUpload" || code === "PreconditionFailed" || error.isPassing;
     if (!mayBeDone) throw error;
     if (await isTheFile(s3, key, parts)) {
       if (code === "PreconditionFailed") await s3.abortUpload(key, uploadId);
-      return;
+      return true;
     }
     if (error.isPassing) throw error;
     throw new UploadGone(`Complete was answered with ${code}, and the object is not its file`);

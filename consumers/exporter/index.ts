@@ -2,18 +2,37 @@ import { sql } from "drizzle-orm";
 import { connectS3 } from "../../aws/s3.ts";
 import { connectSqs, type ReceivedMessage } from "../../aws/sqs.ts";
 import { connectDatabase } from "../../db/client.ts";
+import { parseExportMessage } from "../../events/messages.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
+import { withHopTimes } from "../../platform/hop-times.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
+import { s3Log } from "../../platform/s3-log.ts";
 import { connectSearch } from "../../search/client.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
+import type { Outcome } from "../settle-messages.ts";
+import { BufferPool } from "./buffer-pool.ts";
 import { exportMessage, type ExportTools } from "./export-message.ts";
 
 const loggerName = "consumer_export_consumer_logger";
 const searchTimeoutMs = 20_000;
 /** Exports side by side: each holds two parts and two pages, and an isolate has 128 MB. */
 const maxExports = 3;
+/** Longer than any slice. */
+const forgetMs = 5 * 60_000;
+
+/**
+ * When each export began that is under way in this isolate: pollers may share one, and so its memory. One
+ * whose object was stopped never ends here, and is forgotten after a while.
+ */
+const underWay = new Map<object, number>();
+
+function exportsHere(): number {
+  for (const [one, began] of underWay) if (Date.now() - began > forgetMs) underWay.delete(one);
+  return underWay.size;
+}
+
 /** Requests of one alarm after which nothing more is received: it has 1,000. */
 const maxRequests = 400;
 
@@ -21,11 +40,20 @@ type Env = { EXPORT_POLLER: DurableObjectNamespace<ExportPoller> };
 
 /** Polls SQS_EXPORT_QUEUE_URL and writes the exports that its messages name to S3. */
 export class ExportPoller extends QueuePoller {
+  protected override readonly queueName = "export";
   private readonly running = new Set<Promise<void>>();
+  private readonly buffers = new BufferPool();
   private requests = 0;
+  private readonly pollers: Env["EXPORT_POLLER"];
+  protected override readonly messagesEach = maxExports;
 
-  constructor(context: DurableObjectState, env: object) {
+  constructor(context: DurableObjectState, env: Env) {
     super(context, env, loggerName);
+    this.pollers = env.EXPORT_POLLER;
+  }
+
+  protected override helper(name: string) {
+    return this.pollers.getByName(name);
   }
 
   override async alarm(): Promise<void> {
@@ -39,7 +67,11 @@ export class ExportPoller extends QueuePoller {
   }
 
   protected override messageLimit(): number {
-    return this.requests > maxRequests ? 0 : maxExports - this.running.size;
+    return Math.max(0, maxExports - exportsHere());
+  }
+
+  protected override isSpent(): boolean {
+    return this.requests > maxRequests;
   }
 
   protected override async probe(): Promise<void> {
@@ -47,43 +79,47 @@ export class ExportPoller extends QueuePoller {
   }
 
   protected override async handle(messages: ReceivedMessage[]): Promise<Handled> {
-    const outcomes = allOf(messages.map((message) => this.export(message)));
-    // The poll loop awaits it too, but only once a place is free.
-    outcomes.catch(() => {});
+    const outcomes = Promise.all(messages.map((message) => this.export(message)));
     while (this.running.size >= maxExports) await Promise.race(this.running);
     return { outcomes };
   }
 
-  private async export(message: ReceivedMessage) {
-    const work = exportMessage(message, this.tools());
+  private async export(message: ReceivedMessage): Promise<Outcome> {
+    const work = withHopTimes(() => exportMessage(message, this.tools(message)));
+    underWay.set(work, Date.now());
     const place: Promise<void> = Promise.allSettled([work]).then(() => {
+      underWay.delete(work);
       this.running.delete(place);
       return undefined;
     });
     this.running.add(place);
-    const { outcome, requests } = await work;
-    this.requests += requests;
-    return outcome;
+    try {
+      const { outcome, requests } = await work;
+      this.requests += requests;
+      return outcome;
+    } catch (error) {
+      return { message, to: "give-back", error };
+    }
   }
 
-  protected tools(): ExportTools {
+  private s3Log({ body }: ReceivedMessage) {
+    const { request_id, tenant_id, export_id } = parseExportMessage(body) ?? {};
+    return s3Log(this.config.logLevel, { request_id, tenant_id, export_id });
+  }
+
+  protected tools(message: ReceivedMessage): ExportTools {
     const { search } = this.config.sections;
     const sqs = requireSection(this.config, "sqs");
     return {
       db: connectDatabase(requireSection(this.config, "database")),
-      s3: connectS3(requireSection(this.config, "s3")),
+      s3: connectS3(requireSection(this.config, "s3"), undefined, this.s3Log(message)),
       sqs: connectSqs(sqs),
       queueUrl: sqs.exportQueueUrl,
       search: search && connectSearch(search, searchTimeoutMs),
       logger: this.logger,
+      buffers: this.buffers,
     };
   }
-}
-
-/** Like Promise.all, but no sooner over than the last of them: a turn must not end before its work. */
-async function allOf<T>(work: Promise<T>[]): Promise<T[]> {
-  await Promise.allSettled(work);
-  return Promise.all(work);
 }
 
 export default {

@@ -1,16 +1,19 @@
-import { type AuditLog, auditLogJson } from "../../events/audit-log.ts";
-import { csvHeader, csvRow } from "../../events/csv.ts";
-import { csvValues, type ExportColumn } from "../../events/csv-columns.ts";
+import type { ExportLine } from "../../db/export-pages.ts";
+import { csvHeader, type ExportColumn } from "../../events/csv-columns.ts";
 import type { ExportCompression, ExportFormat } from "../../events/export.ts";
+import { BufferPool } from "./buffer-pool.ts";
 import { partEncoder } from "./part-encoder.ts";
 
-export type Part = {
+/** Rows, without saying where they lie. */
+type Rows = { rows: number; firstId: string | null; lastId: string | null };
+export type Part = Rows & {
   number: number;
-  rows: number;
-  firstId: string | null;
-  lastId: string | null;
   bytes: () => Promise<Uint8Array<ArrayBuffer>>;
+  /** To be called when the bytes are not needed any more: a later part takes their place. */
+  release: () => void;
 };
+/** A part that is not full yet, as it was put aside. */
+export type UnfinishedPart = Rows & { bytes: Uint8Array<ArrayBuffer> };
 
 const mebibyte = 1024 * 1024;
 /** S3 takes 10,000 parts: with 5 MiB each a file would end at 49 GiB, so they grow up to 24 MiB. */
@@ -26,8 +29,8 @@ export const partSize: PartSize = (number) =>
 const blockLength = 64 * 1024;
 
 /**
- * Makes parts of logs, each of whole rows. Where a part ends depends on its own rows only, not on pages or
- * interruptions: whoever makes a part again makes the same.
+ * Makes parts of lines, each of whole rows. The file is the same bytes whatever pages the rows come in and
+ * however often it is put aside; where one part ends and the next begins may differ by 64 KiB of text.
  */
 export class PartCutter {
   private encoder;
@@ -36,16 +39,26 @@ export class PartCutter {
   private firstId: string | null = null;
   private lastId: string | null = null;
   private number: number;
+  private readonly pool: BufferPool;
   private readonly wanted: Wanted;
   private readonly sizeOf: PartSize;
 
   /** @param number of the first part that it makes: 1 begins with the header of a CSV file */
-  constructor(wanted: Wanted, number: number, sizeOf: PartSize = partSize) {
+  constructor(
+    wanted: Wanted,
+    number: number,
+    { sizeOf = partSize, begun = null, buffers = new BufferPool() }: CutterOptions = {},
+  ) {
+    this.pool = buffers;
     this.wanted = wanted;
     this.number = number;
     this.sizeOf = sizeOf;
-    this.encoder = partEncoder(wanted.compression, sizeOf(number));
-    if (number === 1 && wanted.format === "csv") this.block = csvHeader(wanted.columns);
+    this.encoder = partEncoder(wanted.compression, sizeOf(number), buffers, begun?.bytes);
+    if (begun) {
+      this.rows = begun.rows;
+      this.firstId = begun.firstId;
+      this.lastId = begun.lastId;
+    } else if (number === 1 && wanted.format === "csv") this.block = csvHeader(wanted.columns);
   }
 
   /** Whether rows wait that are in no part yet. */
@@ -54,11 +67,11 @@ export class PartCutter {
   }
 
   /** Takes a log. Returns a part where this log was its last. */
-  async add(log: AuditLog): Promise<Part | undefined> {
-    this.block += this.rowOf(log);
+  async add({ id, line }: ExportLine): Promise<Part | undefined> {
+    this.block += line;
     this.rows++;
-    this.firstId ??= log.id;
-    this.lastId = log.id;
+    this.firstId ??= id;
+    this.lastId = id;
     if (this.block.length < blockLength) return undefined;
     await this.flush();
     return this.encoder.size() < this.sizeOf(this.number) ? undefined : this.cut();
@@ -74,6 +87,13 @@ export class PartCutter {
     return this.cut();
   }
 
+  /** Puts aside what there is of a part: another cutter goes on with it. This one takes no more. */
+  async suspend(): Promise<UnfinishedPart> {
+    await this.flush();
+    const { rows, firstId, lastId } = this;
+    return { rows, firstId, lastId, bytes: await this.encoder.end() };
+  }
+
   private async flush(): Promise<void> {
     const text = this.block;
     this.block = "";
@@ -86,15 +106,25 @@ export class PartCutter {
     this.rows = 0;
     this.firstId = null;
     this.lastId = null;
-    this.encoder = partEncoder(this.wanted.compression, this.sizeOf(this.number));
-    return { number, rows, firstId, lastId, bytes: () => encoder.end() };
-  }
-
-  private rowOf(log: AuditLog): string {
-    const { format, columns } = this.wanted;
-    return format === "csv" ? csvRow(csvValues(log, columns)) : `${auditLogJson(log, columns)}\n`;
+    this.encoder = partEncoder(this.wanted.compression, this.sizeOf(this.number), this.pool);
+    return {
+      number,
+      rows,
+      firstId,
+      lastId,
+      bytes: () => encoder.end(),
+      release: () => encoder.release(),
+    };
   }
 }
+
+type CutterOptions = {
+  sizeOf?: PartSize | undefined;
+  /** What there is of the first part already. */
+  begun?: UnfinishedPart | null;
+  /** Where parts take their buffers from, and leave them when they are released. */
+  buffers?: BufferPool | undefined;
+};
 
 type Wanted = {
   format: ExportFormat;

@@ -4,14 +4,17 @@ import {
   countRange,
   type ExportPage,
   type ExportRange,
-  maxPageRows,
-  readExportPage,
-  readLogsById,
+  readLinesById,
 } from "../../db/export-pages.ts";
 import { countFound, findIds, type SearchRange } from "../../search/export-ids.ts";
+import { ReadAhead } from "./read-ahead.ts";
+
+/** Ids of a page that OpenSearch is asked for. */
+const foundAtOnce = 2_000;
 
 /** Where the rows of an export come from. */
 export type RowSource = {
+  /** The page after an id, which is that of the page before. */
   page(after: string): Promise<ExportPage>;
   /** About how many rows there are. */
   count(): Promise<number>;
@@ -23,24 +26,30 @@ export type RowSource = {
  */
 export function rowSource(db: Database, search: Client | undefined, range: ExportRange): RowSource {
   if (range.filter.search.length === 0 || !search) {
+    const pages = new ReadAhead(db, range);
     return {
-      page: (after) => readExportPage(db, { ...range, after }),
+      page: (after) => pages.page(after),
       count: () => countRange(db, range),
     };
   }
   const found: SearchRange = { ...range, scope: { tenantId: range.tenantId, userId: null } };
   return {
-    page: (after) => searchedPage(db, search, { ...found, after }),
+    page: (after) => searchedPage(db, search, range, { ...found, after }),
     count: () => countFound(search, found),
   };
 }
 
-async function searchedPage(db: Database, search: Client, range: SearchRange): Promise<ExportPage> {
-  const ids = await findIds(search, range, maxPageRows);
-  if (ids.length === 0) return { logs: [], after: range.upper, isLast: true };
-  const logs = await readLogsById(db, range.scope.tenantId, ids);
+async function searchedPage(
+  db: Database,
+  search: Client,
+  { tenantId, ...form }: ExportRange,
+  range: SearchRange,
+): Promise<ExportPage> {
+  const ids = await findIds(search, range, foundAtOnce);
+  if (ids.length === 0) return { rows: [], after: range.upper, isLast: true };
+  const rows = await readLinesById(db, tenantId, form, ids);
   // Large rows: the page is cut, and the ids behind it are found again.
-  const readTo = logs.length < ids.length ? logs.at(-1)?.id : undefined;
+  const readTo = rows.length < ids.length ? rows.at(-1)?.id : undefined;
   const after = readTo ?? ids.at(-1) ?? range.upper;
-  return { logs, after, isLast: after === ids.at(-1) && ids.length < maxPageRows };
+  return { rows, after, isLast: after === ids.at(-1) && ids.length < foundAtOnce };
 }

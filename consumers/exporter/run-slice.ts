@@ -1,19 +1,28 @@
 import type { Client } from "@opensearch-project/opensearch";
-import { type S3, S3Error } from "../../aws/s3.ts";
+import type { S3 } from "../../aws/s3.ts";
+import { S3Error } from "../../aws/s3-answers.ts";
 import type { Database } from "../../db/client.ts";
 import { exportRange, isSettled } from "../../db/export-pages.ts";
 import {
   type Claim,
   recordPart,
-  recordPosition,
+  recordScan,
   recordTotal,
   recordUpload,
 } from "../../db/export-work.ts";
 import type { ExportRow } from "../../db/exports.ts";
-import { contentType, exportKey, fileName } from "../../events/export-files.ts";
+import { contentType, exportKey, fileName, tailKey } from "../../events/export-files.ts";
+import { sha256Hex } from "../../events/sha256.ts";
+import type { BufferPool } from "./buffer-pool.ts";
 import { ExportRefused, UploadGone } from "./export-errors.ts";
 import { finishExport } from "./finish-export.ts";
-import { maxParts, type Part, PartCutter, type PartSize, partSize } from "./part-cutter.ts";
+import {
+  maxParts,
+  type Part,
+  PartCutter,
+  type PartSize,
+  type UnfinishedPart,
+} from "./part-cutter.ts";
 import { type RowSource, rowSource } from "./read-pages.ts";
 
 export type SliceTools = {
@@ -23,8 +32,11 @@ export type SliceTools = {
   search: Client | undefined;
   /** Throws when the claim was lost in the meantime. */
   check: () => void;
+  /** Where parts take their buffers from, and leave them for the next slice. */
+  buffers?: BufferPool;
   sizeOf?: PartSize;
   sliceMs?: number;
+  graceMs?: number;
 };
 
 /** `more` where the time was over, `waiting` where logs before the bound are not all there yet. */
@@ -32,10 +44,10 @@ export type SliceEnd = { end: "done" | "more" | "waiting"; requests: number };
 
 /** A slice ends at the first part after this time, so that a large export lets small ones through. */
 const defaultSliceMs = 20_000;
+/** For so much longer it waits for the part to be full, which else is put aside. */
+const defaultGraceMs = 10_000;
 /** An invocation may make 1,000 subrequests, three slices and the poll loop together. */
-const maxPages = 100;
-/** Where the filter finds so little that this many pages make no part, the slice gives up. */
-const mostPages = 600;
+const maxRequests = 200;
 const settleEveryMs = 100;
 
 /**
@@ -54,13 +66,28 @@ export async function runSlice(tools: SliceTools, claim: Claim, row: ExportRow):
     if (Date.now() > deadline) return { end: "waiting", requests: 0 };
     await new Promise((resolve) => setTimeout(resolve, settleEveryMs));
   }
-  const source = rowSource(db, search, exportRange(row));
   if (row.rowsTotal === null) await recordTotal(db, claim, await totalOf(tools, row));
-  return new Slice(tools, claim, row, source, deadline).run();
+  const { after, begun } = await startOf(tools, row);
+  const source = rowSource(db, search, exportRange(row));
+  return new Slice(tools, claim, row, source, begun, deadline).run(after);
+}
+
+/** Where the last slice stopped; behind the last part where what it put aside is not there. */
+async function startOf(
+  { s3 }: SliceTools,
+  row: ExportRow,
+): Promise<{ after: string; begun: UnfinishedPart | null }> {
+  const { tail, objectKey } = row;
+  const scanned = exportRange(row, row.scannedTo ?? row.lastId).after;
+  if (tail === null || objectKey === null) return { after: scanned, begun: null };
+  const bytes = await s3.getObject(tailKey(objectKey));
+  return bytes && (await sha256Hex(bytes)) === tail.sha256
+    ? { after: scanned, begun: { ...tail, bytes } }
+    : { after: exportRange(row).after, begun: null };
 }
 
 function totalOf({ db, search }: SliceTools, row: ExportRow): Promise<number> {
-  return rowSource(db, search, exportRange({ ...row, lastId: null })).count();
+  return rowSource(db, search, exportRange(row, null)).count();
 }
 
 class Slice {
@@ -69,7 +96,6 @@ class Slice {
   private uploading: Promise<void> = Promise.resolve();
   private uploadId: string | null;
   private requests = 0;
-  private partsMade = 0;
   private readonly tools: SliceTools;
   private readonly claim: Claim;
   private readonly row: ExportRow;
@@ -81,6 +107,7 @@ class Slice {
     claim: Claim,
     row: ExportRow,
     source: RowSource,
+    begun: UnfinishedPart | null,
     deadline: number,
   ) {
     this.tools = tools;
@@ -89,12 +116,14 @@ class Slice {
     this.source = source;
     this.deadline = deadline;
     this.uploadId = row.uploadId;
-    this.cutter = new PartCutter(row, row.parts + 1, tools.sizeOf ?? partSize);
+    const { sizeOf, buffers } = tools;
+    this.cutter = new PartCutter(row, row.parts + 1, { sizeOf, begun, buffers });
   }
 
-  async run(): Promise<SliceEnd> {
+  /** @param after the id to go on behind */
+  async run(after: string): Promise<SliceEnd> {
     try {
-      return await this.readAll();
+      return await this.readAll(after);
     } catch (error) {
       // What is under way must not go on unwatched, and its own failure says more.
       await this.uploading;
@@ -102,9 +131,8 @@ class Slice {
     }
   }
 
-  private async readAll(): Promise<SliceEnd> {
-    const { row } = this;
-    let next = this.read(exportRange(row).after);
+  private async readAll(after: string): Promise<SliceEnd> {
+    let next = this.read(after);
     for (;;) {
       const page = await next;
       this.tools.check();
@@ -113,8 +141,8 @@ class Slice {
         // It is awaited in the next round; a slice that ends before does not care.
         next.catch(() => {});
       }
-      for (const log of page.logs) {
-        const part = await this.cutter.add(log);
+      for (const row of page.rows) {
+        const part = await this.cutter.add(row);
         if (!part) continue;
         await this.upload(part);
         if (this.isOver()) {
@@ -123,31 +151,44 @@ class Slice {
         }
       }
       if (page.isLast) break;
-      if (this.cutter.isEmpty && this.isOver()) {
+      if (this.cutter.isEmpty ? this.isOver() : this.isLongOver()) {
         await this.uploading;
-        await recordPosition(this.tools.db, this.claim, page.after);
+        await this.putAside(page.after);
         return { end: "more", requests: this.requests };
       }
     }
     const last = await this.cutter.end();
     if (last) await this.upload(last);
     await this.uploading;
-    await finishExport(this.tools.db, this.tools.s3, this.claim, this.row, this.uploadId);
+    await finishExport(this.tools, this.claim, this.row, this.uploadId);
     return { end: "done", requests: this.requests };
   }
 
   private isOver(): boolean {
-    return Date.now() > this.deadline || this.requests > maxPages;
+    return Date.now() > this.deadline || this.requests > maxRequests / 2;
+  }
+
+  private isLongOver(): boolean {
+    const grace = this.tools.graceMs ?? defaultGraceMs;
+    return Date.now() > this.deadline + grace || this.requests > maxRequests;
   }
 
   private read(after: string) {
-    if (++this.requests > mostPages && this.partsMade === 0) {
-      throw new ExportRefused(
-        "too_sparse",
-        "The filters select too few of too many logs. Narrow the export with from and to.",
-      );
-    }
+    this.requests++;
     return this.source.page(after);
+  }
+
+  /** Ends the slice within a part: what there is of it goes to S3, and the next slice goes on with it. */
+  private async putAside(scannedTo: string): Promise<void> {
+    const { db, s3 } = this.tools;
+    const key = this.row.objectKey ?? exportKey(this.row, this.row.attempt);
+    if (this.cutter.isEmpty) return recordScan(db, this.claim, scannedTo, null, key);
+    const { bytes, ...rows } = await this.cutter.suspend();
+    const sha256 = await sha256Hex(bytes);
+    const beside = tailKey(key);
+    const kind = { contentType: "application/octet-stream", fileName: fileName(beside) };
+    await s3.putObject(beside, bytes, kind);
+    await recordScan(db, this.claim, scannedTo, { ...rows, sha256 }, key);
   }
 
   /** Begins the upload of a part, once the one before is over. */
@@ -160,22 +201,22 @@ class Slice {
     }
     await this.uploading;
     this.tools.check();
-    this.partsMade++;
     this.requests += 2;
     this.uploading = this.store(part);
     this.uploading.catch(() => {});
   }
 
-  private async store({ bytes: encoded, ...part }: Part): Promise<void> {
+  private async store({ bytes: encoded, release, ...part }: Part): Promise<void> {
     const { db, s3 } = this.tools;
     const { row, claim } = this;
     const bytes = await encoded();
-    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+    const digest = await sha256Hex(bytes);
     const key = row.objectKey ?? exportKey(row, row.attempt);
     const uploadId = this.uploadId ?? (await this.createUpload(key));
     try {
       const etag = await s3.uploadPart(key, uploadId, part.number, bytes, digest);
       const stored = { ...part, etag, sha256: digest, bytes: bytes.byteLength };
+      release();
       await recordPart(db, claim, row.attempt, stored);
     } catch (error) {
       if (error instanceof S3Error && error.code === "NoSuchUpload")

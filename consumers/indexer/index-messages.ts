@@ -1,5 +1,5 @@
 import type { Client } from "@opensearch-project/opensearch";
-import type { ReceivedMessage } from "../../aws/sqs.ts";
+import { queuedMs, type ReceivedMessage } from "../../aws/sqs.ts";
 import type { Database } from "../../db/client.ts";
 import {
   deleteOutboxRows,
@@ -8,24 +8,40 @@ import {
   readPendingLogs,
   recordIndexFailure,
 } from "../../db/outbox.ts";
-import { idMonth } from "../../events/ids.ts";
+import { repeatable } from "../../db/repeatable.ts";
 import { asciiJson, type IndexMessage, parseIndexMessage } from "../../events/messages.ts";
+import { hopTimes } from "../../platform/hop-times.ts";
 import type { Logger } from "../../platform/logger.ts";
-import { indexLogs, type IndexOutcome } from "../../search/index-logs.ts";
-import type { Handled, Outcome } from "../poll-queue.ts";
+import { type RetryPolicy, withRetries } from "../../platform/retry.ts";
+import { aliasesOf, indexLogs, type IndexOutcome } from "../../search/index-logs.ts";
+import { isPassingSearchError, searchRetryAfterMs } from "../../search/passing-errors.ts";
+import type { Handled } from "../poll-queue.ts";
+import { lastReceive, type Outcome } from "../settle-messages.ts";
 import type { Refresher } from "./refresher.ts";
 
 type Tools = { db: Database; search: Client; refresher: Refresher; logger: Logger };
 type Parsed = { message: ReceivedMessage; content: IndexMessage };
 
-/** A message that has come this often is left to the sweep, before its count takes it to the dead-letter queue. */
-const lastReceive = 4;
+/** A bulk that took longer counts against OpenSearch. */
+const slowBulkMs = 10_000;
+
+/**
+ * For OpenSearch as a whole, where it may be over in a moment: a bulk and a refresh may be repeated. With
+ * a last try of 30 s both still end while the messages are invisible.
+ */
+export const searchRetries: RetryPolicy = {
+  isPassing: isPassingSearchError,
+  retryAfterMs: searchRetryAfterMs,
+  tries: 3,
+  firstMs: 250,
+  capMs: 2_000,
+  deadlineMs: 10_000,
+};
 
 /**
  * Indexes the logs that messages name: one SELECT and one _bulk for all of them, unless they are very
  * large. A log that is no longer in the outbox is searchable already, so a repeated message does nothing.
- *
- * @throws when Postgres or OpenSearch as a whole does not answer: the messages come again
+ * When Postgres or OpenSearch as a whole does not answer, the messages are given back.
  */
 export async function indexMessages(
   messages: readonly ReceivedMessage[],
@@ -45,33 +61,54 @@ export async function indexMessages(
         reason: "not an index message",
       });
   }
-  const { rows, failed } = await indexAll(parsed, tools);
-  return {
-    outcomes: settle(parsed, rows, failed, began, tools).then((outcomes) => [
-      ...outcomes,
-      ...unreadable,
-    ]),
-  };
+  const giveBack = (error: unknown) => [
+    ...unreadable,
+    ...parsed.map(({ message }): Outcome => ({ message, to: "give-back", error })),
+  ];
+  try {
+    const work = await indexAll(parsed, tools);
+    const outcomes = settle(parsed, work, began, tools);
+    return {
+      outcomes: outcomes.then((settled) => [...settled, ...unreadable], giveBack),
+      isSlow: work.slowestBulkMs > slowBulkMs,
+    };
+  } catch (error) {
+    return { outcomes: Promise.resolve(giveBack(error)) };
+  }
 }
 
 type Failures = Map<string, Exclude<IndexOutcome, { status: "indexed" }> & { row: OutboxRow }>;
 
-async function indexAll(
-  parsed: Parsed[],
-  tools: Tools,
-): Promise<{ rows: OutboxRow[]; failed: Failures }> {
+type Work = {
+  /** Searchable once `aliases` were refreshed. */
+  rows: OutboxRow[];
+  aliases: Set<string>;
+  failed: Failures;
+  readMs: number;
+  bulkMs: number;
+  slowestBulkMs: number;
+};
+
+async function indexAll(parsed: Parsed[], tools: Tools): Promise<Work> {
   let wanted = new Map<string, OutboxKey>();
   for (const { content } of parsed) {
     for (const logId of content.log_ids) wanted.set(logId, { tenantId: content.tenant_id, logId });
   }
   const rows: OutboxRow[] = [];
+  const aliases = new Set<string>();
   const failed: Failures = new Map();
+  let [readMs, bulkMs, slowestBulkMs] = [0, 0, 0];
   while (wanted.size > 0) {
-    const logs = await readPendingLogs(tools.db, [...wanted.values()]);
+    const began = Date.now();
+    const logs = await repeatable(() => readPendingLogs(tools.db, [...wanted.values()]));
+    const read = Date.now();
+    readMs += read - began;
     if (logs.length === 0) break;
-    const outcomes = new Map(
-      (await indexLogs(tools.search, logs)).map((outcome) => [outcome.id, outcome]),
-    );
+    const indexed = await withRetries(searchRetries, () => indexLogs(tools.search, logs));
+    const tookMs = Date.now() - read;
+    bulkMs += tookMs;
+    slowestBulkMs = Math.max(slowestBulkMs, tookMs);
+    const outcomes = new Map(indexed.map((outcome) => [outcome.id, outcome]));
     for (const log of logs) {
       const row = { tenantId: log.tenant_id, logId: log.id, rev: log.rev };
       const outcome = outcomes.get(log.id) ?? {
@@ -79,30 +116,36 @@ async function indexAll(
         status: "retry",
         reason: "missing in the answer",
       };
-      if (outcome.status === "indexed") rows.push(row);
-      else failed.set(log.id, { ...outcome, row });
+      if (outcome.status !== "indexed") {
+        failed.set(log.id, { ...outcome, row });
+        continue;
+      }
+      rows.push(row);
+      for (const alias of aliasesOf(log)) aliases.add(alias);
     }
     // Logs come in id order: what is left begins after the last one.
     const lastId = logs.at(-1)?.id ?? "";
     wanted = new Map([...wanted].filter(([id]) => id > lastId));
   }
-  return { rows, failed };
+  return { rows, aliases, failed, readMs, bulkMs, slowestBulkMs };
 }
 
 async function settle(
   parsed: Parsed[],
-  rows: OutboxRow[],
-  failed: Failures,
+  { rows, aliases, failed, readMs, bulkMs }: Work,
   began: number,
   { db, refresher, logger }: Tools,
 ): Promise<Outcome[]> {
-  const indexedMs = Date.now() - began;
+  const indexed = Date.now();
+  let refreshed = indexed;
   if (rows.length > 0) {
-    await refresher.refreshed(rows.map((row) => idMonth(row.logId)));
-    await deleteOutboxRows(db, rows);
+    await refresher.refreshed(aliases);
+    refreshed = Date.now();
+    await repeatable(() => deleteOutboxRows(db, rows));
   }
   const poisoned = [...failed.values()].filter((outcome) => outcome.status === "poisoned");
-  for (const { row, reason } of poisoned) await recordIndexFailure(db, row, reason);
+  for (const { row, reason } of poisoned)
+    await repeatable(() => recordIndexFailure(db, row, reason));
   for (const { message, content } of parsed) {
     logger.info("indexed", {
       request_id: content.request_id,
@@ -111,8 +154,12 @@ async function settle(
       logs: content.log_ids.length,
       failed: content.log_ids.filter((id) => failed.has(id)).length,
       receive_count: message.receiveCount,
-      index_ms: indexedMs,
+      queue_ms: queuedMs(message, began),
+      read_ms: readMs,
+      bulk_ms: bulkMs,
+      refresh_ms: refreshed - indexed,
       searchable_ms: Date.now() - began,
+      ...hopTimes(),
     });
   }
   return parsed.map((one) => outcomeOf(one, failed));

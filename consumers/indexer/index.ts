@@ -3,12 +3,14 @@ import { connectSqs, type ReceivedMessage } from "../../aws/sqs.ts";
 import { asRole, connectDatabase } from "../../db/client.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
+import { withHopTimes } from "../../platform/hop-times.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
+import { withRetries } from "../../platform/retry.ts";
 import { connectSearch } from "../../search/client.ts";
-import { refreshMonths } from "../../search/index-logs.ts";
+import { refreshIndices } from "../../search/index-logs.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
-import { indexMessages } from "./index-messages.ts";
+import { indexMessages, searchRetries } from "./index-messages.ts";
 import { Refresher } from "./refresher.ts";
 
 const loggerName = "consumer_log_consumer_logger";
@@ -19,13 +21,22 @@ type Env = { LOG_POLLER: DurableObjectNamespace<LogPoller> };
 
 /** Polls SQS_LOG_QUEUE_URL and indexes what its messages name. */
 export class LogPoller extends QueuePoller {
+  protected override readonly queueName = "log";
   private readonly refresher = new Refresher(
-    (months) => refreshMonths(this.connectSearch(), months),
+    (aliases) => withRetries(searchRetries, () => refreshIndices(this.connectSearch(), aliases)),
     refreshEveryMs,
   );
+  private readonly pollers: Env["LOG_POLLER"];
+  /** One poller indexes about 100 messages a second: 2 s of its work. */
+  protected override readonly messagesEach = 200;
 
-  constructor(context: DurableObjectState, env: object) {
+  constructor(context: DurableObjectState, env: Env) {
     super(context, env, loggerName);
+    this.pollers = env.LOG_POLLER;
+  }
+
+  protected override helper(name: string) {
+    return this.pollers.getByName(name);
   }
 
   protected override queueUrl(): string | undefined {
@@ -40,12 +51,13 @@ export class LogPoller extends QueuePoller {
   }
 
   protected override handle(messages: ReceivedMessage[]): Promise<Handled> {
-    return indexMessages(messages, {
+    const tools = {
       db: connectDatabase(requireSection(this.config, "database")),
       search: this.connectSearch(),
       refresher: this.refresher,
       logger: this.logger,
-    });
+    };
+    return withHopTimes(() => indexMessages(messages, tools));
   }
 
   private connectSearch() {

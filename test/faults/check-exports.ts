@@ -3,12 +3,12 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { z } from "zod";
 import { auditLogJson } from "../../events/audit-log.ts";
-import { csvValues, type ExportColumn, exportColumns } from "../../events/csv-columns.ts";
-import { csvHeader, csvRow } from "../../events/csv.ts";
+import { csvHeader, type ExportColumn, exportColumns } from "../../events/csv-columns.ts";
 import { exportManifest } from "../../events/export-manifest.ts";
 import { verifyExport } from "../../local/verify-export.ts";
 import type { ApiClient } from "./api-client.ts";
 import type { Check } from "./check.ts";
+import { csvRow } from "./csv-row.ts";
 import type { AskedExport, ExportFilters } from "./export-clients.ts";
 import type { StoredLog } from "./stored-logs.ts";
 import type { World } from "./world.ts";
@@ -142,5 +142,5 @@ function textOf(
   columns: readonly ExportColumn[],
 ): string {
   if (format === "jsonl") return logs.map((log) => `${auditLogJson(log, columns)}\n`).join("");
-  return csvHeader(columns) + logs.map((log) => csvRow(csvValues(log, columns))).join("");
+  return csvHeader(columns) + logs.map((log) => csvRow(log, columns)).join("");
 }

@@ -26,9 +26,11 @@ export function nameOfCall(
 }
 
 function s3Action(method: string, query: URLSearchParams): string {
-  if (query.has("uploads")) return "CreateMultipartUpload";
+  if (query.has("uploads"))
+    return method === "POST" ? "CreateMultipartUpload" : "ListMultipartUploads";
   if (query.has("partNumber")) return "UploadPart";
   if (query.has("uploadId")) {
+    if (method === "GET") return "ListParts";
     return method === "DELETE" ? "AbortMultipartUpload" : "CompleteMultipartUpload";
   }
   const actions: Record<string, string> = {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { callerOf, entry, expectProblem, newTenant, type Target } from "./api.ts";
+import { type Answer, callerOf, entry, expectProblem, newTenant, type Target } from "./api.ts";
 
 const routes: [string, string, unknown?][] = [
   ["POST", "/api/v1/logs", entry()],
@@ -14,11 +14,27 @@ const routes: [string, string, unknown?][] = [
   ["POST", `/api/v1/logs/export/${crypto.randomUUID()}/retry`],
 ];
 
+/** Routes of the service itself: a platform admin's, who needs no tenant. */
+const platformRoutes: typeof routes = [
+  ["GET", "/api/v1/operations/dead-letters"],
+  ["POST", "/api/v1/operations/dead-letters/redrive", { ids: [crypto.randomUUID()] }],
+  ["GET", "/api/v1/operations/reindex"],
+  // Of a month that has not come, which no one can reindex.
+  ["POST", "/api/v1/operations/reindex", { month: "2199.01" }],
+  ["DELETE", "/api/v1/operations/reindex/2199.01"],
+];
+const tenantRoles = ["admin", "auditor", "writer", "user"];
+
 /** Who may do what, and the walls between tenants. */
 export function isolationJourneys(target: Target): void {
-  describe.each(routes)("%s %s", (method, path, body) => {
-    const as = (claims: Record<string, unknown>) =>
-      callerOf(target, { tenant_id: newTenant(), ...claims }).call(method, path, body);
+  const call = (
+    [method, path, body]: (typeof routes)[number],
+    claims: Record<string, unknown>,
+  ): Promise<Answer> =>
+    callerOf(target, { tenant_id: newTenant(), ...claims }).call(method, path, body);
+
+  describe.each([...routes, ...platformRoutes])("%s %s", (method, path, body) => {
+    const as = (claims: Record<string, unknown>) => call([method, path, body], claims);
 
     test("needs a token", async () => {
       const init = {
@@ -43,13 +59,38 @@ export function isolationJourneys(target: Target): void {
       expectProblem(await as({ exp: undefined }), 401, "unauthenticated");
     });
 
-    test("refuses a token without a tenant", async () => {
+    test("refuses a token without a tenant, and a role that does not exist", async () => {
       expectProblem(await as({ tenant_id: undefined }), 403, "tenant_missing");
+      expectProblem(await as({ role: "root" }), 403, "role_missing");
+    });
+  });
+
+  describe.each(routes)("%s %s", (...route) => {
+    test("refuses platform admins, with a tenant and without", async () => {
+      for (const tenant of [newTenant(), undefined]) {
+        const answer = await call(route, { role: "platform_admin", tenant_id: tenant });
+        expectProblem(answer, 403, "forbidden");
+      }
     });
 
-    test("refuses a role that does not exist, and platform admins", async () => {
-      expectProblem(await as({ role: "root" }), 403, "role_missing");
-      expectProblem(await as({ role: "platform_admin" }), 403, "forbidden");
+    test("takes a platform admin's other role only with a tenant", async () => {
+      const both = { roles: ["platform_admin", "admin"], role: undefined };
+      expectProblem(await call(route, { ...both, tenant_id: undefined }), 403, "tenant_missing");
+      expect((await call(route, both)).status).not.toBe(403);
+    });
+  });
+
+  describe.each(platformRoutes)("%s %s", (...route) => {
+    test.each(tenantRoles)("refuses the role %s", async (role) => {
+      expectProblem(await call(route, { role }), 403, "forbidden");
+    });
+
+    test("takes a platform admin, with a tenant and without", async () => {
+      for (const tenant of [newTenant(), undefined]) {
+        const answer = await call(route, { role: "platform_admin", tenant_id: tenant });
+        const isUnknown = JSON.stringify(route).includes("2199.01");
+        expect(answer.status, answer.text).toBe(isUnknown ? 404 : 200);
+      }
     });
   });
 

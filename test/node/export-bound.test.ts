@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import pg from "pg";
 import { afterAll, expect, inject, test } from "vitest";
 import { connectDatabase } from "../../db/client.ts";
-import { exportRange, isSettled, readExportPage } from "../../db/export-pages.ts";
+import { exportRange, isSettled, readRange } from "../../db/export-pages.ts";
 import { startExport } from "../../db/exports.ts";
 import type { LogFilter } from "../../events/log-filter.ts";
 import "../provided.ts";
@@ -53,10 +53,10 @@ test("an export waits for a log that was stored before it was asked for and comm
   );
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(await isSettled(db, tenantId, row.upperId, false)).toBe(false);
-  expect((await readExportPage(db, exportRange(row))).logs).toEqual([]);
+  expect((await readRange(db, exportRange(row), row.upperId)).rows).toEqual([]);
 
   await client.query("commit");
   expect(await isSettled(db, tenantId, row.upperId, false)).toBe(true);
-  const { logs } = await readExportPage(db, exportRange(row));
-  expect(logs.map((log) => log.id)).toEqual([rows[0]?.id]);
+  const { rows: stored } = await readRange(db, exportRange(row), row.upperId);
+  expect(stored.map(({ id }) => id)).toEqual([rows[0]?.id]);
 });

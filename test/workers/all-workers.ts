@@ -1,13 +1,15 @@
 import { ExportPoller } from "../../consumers/exporter/index.ts";
 import { LogPoller } from "../../consumers/indexer/index.ts";
 import { app } from "../../worker/app.ts";
+import { MetricsSnapshot } from "../../worker/operations/metrics-snapshot.ts";
 
-export { ExportPoller, LogPoller };
+export { ExportPoller, LogPoller, MetricsSnapshot };
 
 /** A poller whose OpenSearch does not answer. */
 export class DeafPoller extends LogPoller {
-  constructor(context: DurableObjectState, env: object) {
-    super(context, { ...env, OPENSEARCH_HOST: "http://127.0.0.1:9" });
+  constructor(context: DurableObjectState, env: ConstructorParameters<typeof LogPoller>[1]) {
+    const deaf = { ...env, OPENSEARCH_HOST: "http://127.0.0.1:9" };
+    super(context, deaf);
   }
 }
 

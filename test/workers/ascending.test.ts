@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import type { LogFilter, PageRequest } from "../../events/log-filter.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { connectSearch } from "../../search/client.ts";
-import { indexLogs, refreshMonths, type LogToIndex } from "../../search/index-logs.ts";
+import { indexLogs, refreshIndices, type LogToIndex } from "../../search/index-logs.ts";
 import { searchLogs } from "../../search/search-logs.ts";
 import { newTenant } from "../journeys/api.ts";
 import { searchMissing, workerEnv } from "./tools.ts";
@@ -80,6 +80,7 @@ function logAt(ms: number): LogToIndex {
     recorded_by: "t",
     event_id: null,
     rev: 1,
+    reindexed: false,
   };
 }
 
@@ -102,9 +103,11 @@ describe.skipIf(searchMissing !== "")(`ascending pages (skipped: ${searchMissing
     const outcomes = await indexLogs(client, times.map(logAt));
     if (outcomes.some((outcome) => outcome.status !== "indexed"))
       throw new Error("not all were indexed");
-    await refreshMonths(
+    await refreshIndices(
       client,
-      new Set(times.map((ms) => new Date(ms).toISOString().slice(0, 7).replace("-", "."))),
+      new Set(
+        times.map((ms) => `audit-logs-${new Date(ms).toISOString().slice(0, 7).replace("-", ".")}`),
+      ),
     );
   });
 

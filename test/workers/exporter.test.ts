@@ -1,83 +1,22 @@
-import { sql } from "drizzle-orm";
 import { describe, expect, test } from "vitest";
-import { connectS3, type S3, S3Error } from "../../aws/s3.ts";
-import { exportMessage, type ExportTools } from "../../consumers/exporter/export-message.ts";
-import type { Outcome } from "../../consumers/poll-queue.ts";
-import { parseConfig, requireSection } from "../../platform/config.ts";
-import { createLogger } from "../../platform/logger.ts";
-import { callerOf, type Client, newTenant } from "../journeys/api.ts";
-import { ownerOf, rowsOf } from "./database.ts";
-import { exportAnswer, start } from "./export-calls.ts";
-import { newQueue, sqs } from "./queues.ts";
-import { workerEnv, workersWith } from "./tools.ts";
-
-const s3Config = requireSection(parseConfig(workerEnv), "s3");
-const realS3 = connectS3(s3Config, 10);
-
-/** An export of three parts of 5 MiB and more, on a queue that only the test reads. */
-async function largeExport() {
-  const { url, deadLetters } = await newQueue();
-  const caller = callerOf(workersWith({ SQS_EXPORT_QUEUE_URL: url }), { tenant_id: newTenant() });
-  const text = "0123456789abcdef".repeat(13_000);
-  for (let n = 0; n < 4; n++) {
-    await caller.createAll(
-      Array.from({ length: 15 }, (_, k) => ({ resource_id: `${n}-${k}`, metadata: { text } })),
-    );
-  }
-  const { id } = await start(caller, { columns: ["id", "resource_id", "metadata"] });
-  return { url, deadLetters, caller, id };
-}
-
-const toolsOf = (url: string, changes: Partial<ExportTools> = {}): ExportTools => ({
-  db: ownerOf(),
-  s3: realS3,
-  sqs,
-  queueUrl: url,
-  search: undefined,
-  logger: createLogger("test", "ERROR"),
-  ...changes,
-});
-
-/** Takes one message and works on it; what becomes of the message is carried out. */
-async function work(url: string, tools: ExportTools): Promise<Outcome["to"] | "none"> {
-  const [message] = await sqs.receive(url, 60);
-  if (!message) return "none";
-  const { outcome } = await exportMessage(message, tools);
-  if (outcome.to === "retry") await sqs.retryLater(url, [{ message, delaySeconds: 0 }]);
-  else await sqs.delete(url, [message]);
-  return outcome.to;
-}
-
-async function stateOf(caller: Client, id: string) {
-  return exportAnswer.parse((await caller.get(`/api/v1/logs/export/${id}`)).body).data;
-}
-
-async function workUntilOver(url: string, tools: ExportTools, caller: Client, id: string) {
-  for (let n = 0; n < 12; n++) {
-    const state = await stateOf(caller, id);
-    if (!["PENDING", "IN_PROGRESS"].includes(state.status)) return state;
-    await work(url, tools);
-  }
-  throw new Error("The export was not over after 12 slices.");
-}
-
-const textOf = async (url: unknown) => (await fetch(String(url))).text();
-const expireLease = (id: string) =>
-  rowsOf(
-    sql`update export_pipelines set lease_until = now() - interval '1 second' where id = ${id}`,
-  );
-
-/** What the file must be, from the database. */
-async function expectedText(id: string): Promise<string> {
-  const rows = await rowsOf(sql`
-    select l.id, l.resource_id, l.metadata::text as metadata from audit_logs l
-    join export_pipelines e on e.tenant_id = l.tenant_id where e.id = ${id} order by l.id`);
-  const lines = rows.map(
-    (row) =>
-      `${row["id"]},${row["resource_id"]},"${String(row["metadata"]).replaceAll('"', '""')}"\r\n`,
-  );
-  return `id,resource_id,metadata\r\n${lines.join("")}`;
-}
+import { connectS3, type S3 } from "../../aws/s3.ts";
+import { S3Error } from "../../aws/s3-answers.ts";
+import { exportMessage } from "../../consumers/exporter/export-message.ts";
+import {
+  expectedText,
+  expireLease,
+  largeExport,
+  realS3,
+  s3Config,
+  sendAgain,
+  stateOf,
+  textOf,
+  toolsOf,
+  uploadOf,
+  waitFor,
+  work,
+  workUntilOver,
+} from "./export-steps.ts";
 
 describe("the exporter", () => {
   test("goes on slice by slice from its checkpoint, in parts of whole rows", async () => {
@@ -94,6 +33,13 @@ describe("the exporter", () => {
     expect(Number(early["progress"])).toBeGreaterThan(0.2);
     const done = await workUntilOver(url, tools, caller, id);
     expect(done).toMatchObject({ status: "DONE", parts: 3, rows_exported: 60, progress: 1 });
+    expect(await textOf(done.file_url)).toBe(await expectedText(id));
+  });
+
+  test("ends exactly at a part's edge without an empty part", async () => {
+    const { url, caller, id } = await largeExport({}, {}, 52);
+    const done = await workUntilOver(url, toolsOf(url), caller, id);
+    expect(done).toMatchObject({ status: "DONE", parts: 2, rows_exported: 52 });
     expect(await textOf(done.file_url)).toBe(await expectedText(id));
   });
 
@@ -155,10 +101,8 @@ describe("the exporter", () => {
     const { url, caller, id } = await largeExport();
     const tools = toolsOf(url, { sliceMs: 0 });
     await work(url, tools);
-    const [row] = await rowsOf(
-      sql`select object_key, upload_id from export_pipelines where id = ${id}`,
-    );
-    await realS3.abortUpload(String(row?.["object_key"]), String(row?.["upload_id"]));
+    const { key, uploadId } = await uploadOf(id);
+    await realS3.abortUpload(key, uploadId);
     const done = await workUntilOver(url, tools, caller, id);
     expect(done).toMatchObject({ status: "DONE", attempt: 2, rows_exported: 60 });
     expect(await textOf(done.file_url)).toBe(await expectedText(id));
@@ -217,10 +161,7 @@ describe("the exporter", () => {
     const { url, caller, id } = await largeExport();
     const tools = toolsOf(url, { sliceMs: 0 });
     await work(url, tools);
-    const [row] = await rowsOf(
-      sql`select object_key, upload_id from export_pipelines where id = ${id}`,
-    );
-    const [key, upload] = [String(row?.["object_key"]), String(row?.["upload_id"])];
+    const { key, uploadId: upload } = await uploadOf(id);
     expect((await caller.call("DELETE", `/api/v1/logs/export/${id}`)).status).toBe(200);
     expect(await work(url, tools)).toBe("delete");
     expect(await stateOf(caller, id)).toMatchObject({ status: "CANCELLED", file_url: null });
@@ -228,6 +169,79 @@ describe("the exporter", () => {
     await expect(realS3.uploadPart(key, upload, 1, new Uint8Array(1), "00")).rejects.toThrow(
       S3Error,
     );
+  });
+
+  test("cancelled after its file was made and before it was said, leaves no file", async () => {
+    const { url, caller, id } = await largeExport();
+    let completed = 0;
+    const dying: S3 = {
+      ...realS3,
+      async completeUpload(...sent) {
+        await realS3.completeUpload(...sent);
+        completed++;
+        return new Promise(() => {});
+      },
+    };
+    void work(url, toolsOf(url, { s3: dying }));
+    await waitFor(async () => completed === 1);
+    const { key } = await uploadOf(id);
+    expect(await realS3.head(key)).toBeDefined();
+    expect((await caller.call("DELETE", `/api/v1/logs/export/${id}`)).status).toBe(200);
+    expect(await realS3.head(key)).toBeUndefined();
+  });
+
+  test("cancelled while it writes the manifest, and dead then, is cleaned up behind when its message comes again", async () => {
+    const { url, caller, id } = await largeExport();
+    const reached = Promise.withResolvers<void>();
+    const cancelled = Promise.withResolvers<void>();
+    const dying: S3 = {
+      ...realS3,
+      async putObject(...sent) {
+        reached.resolve();
+        await cancelled.promise;
+        await realS3.putObject(...sent);
+        return new Promise(() => {});
+      },
+    };
+    void work(url, toolsOf(url, { s3: dying }));
+    await reached.promise;
+    const { key } = await uploadOf(id);
+    await caller.call("DELETE", `/api/v1/logs/export/${id}`);
+    cancelled.resolve();
+    await waitFor(async () => (await realS3.head(`${key}.manifest.json`)) !== undefined);
+    await sendAgain(url, caller, id);
+    expect(await work(url, toolsOf(url))).toBe("delete");
+    expect(await realS3.head(key)).toBeUndefined();
+    expect(await realS3.head(`${key}.manifest.json`)).toBeUndefined();
+  });
+
+  test.each(["none", "gzip"])(
+    "with compression %s puts an unfinished part aside at the end of a slice, and goes on with it",
+    async (compression) => {
+      const { url, caller, id } = await largeExport({}, { compression });
+      const tools = toolsOf(url, { sliceMs: 0, graceMs: 0 });
+      expect(await work(url, tools)).toBe("delete");
+      const early = await stateOf(caller, id);
+      expect(early).toMatchObject({ status: "IN_PROGRESS", parts: 0 });
+      const { key } = await uploadOf(id);
+      expect(await realS3.head(`${key}.tail`)).toBeDefined();
+      const done = await workUntilOver(url, tools, caller, id);
+      expect(done).toMatchObject({ status: "DONE", attempt: 1, rows_exported: 60 });
+      expect(await textOf(done.file_url, compression)).toBe(await expectedText(id));
+      expect(await realS3.head(`${key}.tail`)).toBeUndefined();
+    },
+  );
+
+  test("does without what was put aside where another has overwritten it", async () => {
+    const { url, caller, id } = await largeExport();
+    const tools = toolsOf(url, { sliceMs: 0, graceMs: 0 });
+    await work(url, tools);
+    const { key } = await uploadOf(id);
+    const kind = { contentType: "text/plain", fileName: "x" };
+    await realS3.putObject(`${key}.tail`, "of an exporter that was overtaken", kind);
+    const done = await workUntilOver(url, tools, caller, id);
+    expect(done).toMatchObject({ status: "DONE", rows_exported: 60 });
+    expect(await textOf(done.file_url)).toBe(await expectedText(id));
   });
 
   test.each([
@@ -246,24 +260,3 @@ describe("the exporter", () => {
     expect(outcome).toMatchObject({ to: "dead-letter", body });
   });
 });
-
-async function waitFor(isSo: () => Promise<boolean>): Promise<void> {
-  for (let n = 0; n < 100; n++) {
-    if (await isSo()) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error("It did not happen in 5 s.");
-}
-
-/** Another message for the export, as the sweep or a second delivery would bring it. */
-async function sendAgain(url: string, caller: Client, id: string): Promise<void> {
-  const { tenant_id: tenant } = await stateOf(caller, id);
-  const body = JSON.stringify({
-    v: 1,
-    type: "export",
-    tenant_id: tenant,
-    export_id: id,
-    request_id: "again",
-  });
-  await sqs.send(url, [{ body, groupId: "g" }]);
-}

@@ -92,6 +92,27 @@ describe("an export", () => {
     );
   });
 
+  test("gives back what is large or no text at all, as the API does", async () => {
+    const caller = callerOf(workers, { tenant_id: newTenant() });
+    const large = "x".repeat(200 * 1024);
+    const metadata = {
+      large,
+      quotes: 'a"b',
+      lines: "a\nb",
+      nul: "\u0000",
+      lone: "\ud800",
+      "=k": "-1",
+    };
+    const id = await caller.create({ description: "lone \ud800 and \udc00", metadata });
+    const { text } = await exported(caller, { columns: ["description", "metadata"] });
+    const stored = JSON.stringify({ ...metadata, nul: "\ufffd", lone: "\ufffd" });
+    expect(text).toBe(
+      `description,metadata\r\nlone \ufffd and \ufffd,"${stored.replaceAll('"', '""')}"\r\n`,
+    );
+    const lines = await exported(caller, { format: "jsonl" });
+    expect(`{"data":${lines.text.trimEnd()}}`).toBe((await caller.get(`/api/v1/logs/${id}`)).text);
+  });
+
   test("never has a log of another tenant, nor one that was stored after it was asked for", async () => {
     const mine = callerOf(workers, { tenant_id: newTenant() });
     await callerOf(workers, { tenant_id: newTenant() }).create();

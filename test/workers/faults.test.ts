@@ -1,5 +1,7 @@
 import { sql } from "drizzle-orm";
 import { inject, afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { firstIdAt } from "../../events/ids.ts";
+import packageInfo from "../../package.json";
 import { callerOf, entry, expectProblem, newTenant } from "../journeys/api.ts";
 import { rowsOf } from "./database.ts";
 import { nowhere, token, workers, workersWith } from "./tools.ts";
@@ -33,6 +35,17 @@ describe("while the database does not answer", () => {
     expectProblem(answer, 503, "database_unavailable");
     expect(answer.headers.get("Retry-After")).toBe("5");
     expect(answer.text).not.toContain("127.0.0.1");
+  });
+
+  test.each([
+    ["GET", "/api/v1/operations/dead-letters"],
+    ["POST", "/api/v1/operations/dead-letters/redrive"],
+    ["POST", "/api/v1/operations/reindex"],
+    ["GET", "/api/v1/operations/reindex"],
+    ["DELETE", "/api/v1/operations/reindex/2026.11"],
+  ])("a platform admin's %s %s is 503 too", async (method, path) => {
+    const admin = caller({ NEON_FETCH_ENDPOINT: nowhere }, { role: "platform_admin" });
+    expectProblem(await admin.call(method, path), 503, "database_unavailable");
   });
 
   test("health is down", async () => {
@@ -202,6 +215,56 @@ describe("configuration", () => {
 });
 
 describe("health", () => {
+  /** Calls that leave the Worker, while this runs. */
+  async function calls(run: () => Promise<unknown>): Promise<number> {
+    const fetch = vi.spyOn(globalThis, "fetch");
+    await run();
+    return fetch.mock.calls.length;
+  }
+
+  test("asks the parts once for many who ask at the same time, and a moment later", async () => {
+    const one = workersWith({});
+    const once = await calls(() => one.fetch("/health"));
+    expect(once).toBeGreaterThan(5);
+    vi.restoreAllMocks();
+    expect(await calls(() => one.fetch("/health"))).toBe(0);
+    vi.restoreAllMocks();
+    const other = workersWith({});
+    const asked = Array.from({ length: 50 }, () => other.fetch("/health"));
+    expect(await calls(() => Promise.all(asked))).toBeLessThanOrEqual(once);
+  });
+
+  test("asks again when some seconds have gone by", async () => {
+    const one = workersWith({});
+    await one.fetch("/health");
+    const now = Date.now();
+    vi.spyOn(Date, "now").mockImplementation(() => now + 3_000);
+    expect(await calls(() => one.fetch("/health"))).toBeGreaterThan(5);
+  });
+
+  test("shows a platform admin the parts, who needs no tenant", async () => {
+    const claims = { role: "platform_admin", tenant_id: undefined };
+    const { body } = await callerOf(workers, claims).get("/health");
+    expect(body).toMatchObject({ checks: { database: { status: "ok" } } });
+  });
+
+  test("is degraded while the outbox is older than ten minutes, and writes are taken", async () => {
+    const tenant = newTenant();
+    const id = firstIdAt(Date.now() - 601_000);
+    await rowsOf(
+      sql`insert into pending_index (tenant_id, log_id, due_at) values (${tenant}, ${id}, now() + interval '1 hour')`,
+    );
+    try {
+      const { status, body } = await caller({}).get("/health");
+      expect(status).toBe(200);
+      expect(body).toMatchObject({ status: "degraded", backpressure: true });
+      expect(body).toMatchObject({ outbox: { oldest_age_seconds: expect.closeTo(601, -1) } });
+      await caller({}).create();
+    } finally {
+      await rowsOf(sql`delete from pending_index where tenant_id = ${tenant}`);
+    }
+  });
+
   const statusOf = async (changes: Record<string, string | undefined>) =>
     (await caller(changes).get("/api/v1/health")).body;
 
@@ -222,6 +285,13 @@ describe("health", () => {
         sqs_export_queue: queue,
         s3: whole,
       },
+      outbox: {
+        logs: expect.any(Number),
+        oldest_age_seconds: expect.any(Number),
+        unsearchable: expect.any(Number),
+      },
+      backpressure: expect.any(Boolean),
+      version: packageInfo.version,
     });
     for (const headers of [
       {},
@@ -259,6 +329,10 @@ test("the OpenAPI document names every route", async () => {
     "/logs/export/{pipeline_id}/retry",
     "/logs/stats",
     "/logs/{log_id}",
+    "/operations/dead-letters",
+    "/operations/dead-letters/redrive",
+    "/operations/reindex",
+    "/operations/reindex/{month}",
   ]);
 });
 

@@ -1,14 +1,15 @@
 import { sql } from "drizzle-orm";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import type { ReceivedMessage } from "../../aws/sqs.ts";
-import { indexMessages } from "../../consumers/indexer/index-messages.ts";
+import { indexMessages, searchRetries } from "../../consumers/indexer/index-messages.ts";
 import { Refresher } from "../../consumers/indexer/refresher.ts";
-import type { Outcome } from "../../consumers/poll-queue.ts";
+import type { Outcome } from "../../consumers/settle-messages.ts";
 import { firstIdAt } from "../../events/ids.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { createLogger } from "../../platform/logger.ts";
+import { withRetries } from "../../platform/retry.ts";
 import { connectSearch } from "../../search/client.ts";
-import { refreshMonths } from "../../search/index-logs.ts";
+import { refreshIndices } from "../../search/index-logs.ts";
 import { ensureMonthIndex } from "../../search/index-template.ts";
 import { newTenant } from "../journeys/api.ts";
 import { ownerOf, rowsOf } from "./database.ts";
@@ -60,7 +61,9 @@ function messageFor(tenant: string, ids: string[], receiveCount = 1): ReceivedMe
 describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`, () => {
   const search = connectSearch(requireSection(parseConfig(workerEnv), "search"), 10_000);
   const index = async (messages: ReceivedMessage[], client = search): Promise<Outcome[]> => {
-    const refresher = new Refresher((months) => refreshMonths(client, months), 50);
+    const refresh = (aliases: Iterable<string>) =>
+      withRetries(searchRetries, () => refreshIndices(client, aliases));
+    const refresher = new Refresher(refresh, 50);
     const handled = await indexMessages(messages, {
       db: ownerOf(),
       search: client,
@@ -97,6 +100,10 @@ describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`,
         aliases: { "audit-logs": {}, [`audit-logs-${monthName}`]: {} },
       },
     });
+  });
+
+  afterEach(() => {
+    vi.restoreAllMocks();
   });
 
   afterAll(async () => {
@@ -222,11 +229,87 @@ describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`,
     expect(outcome).toMatchObject({ to: "dead-letter", body, reason: "not an index message" });
   });
 
-  test("fails as a whole where OpenSearch does not answer, and keeps the outbox", async () => {
+  /** Lets the first answers to a path of OpenSearch be these, and counts how often it was asked. */
+  function answerFirst(path: string, answers: (() => Response)[]) {
+    const real = globalThis.fetch;
+    const seen = { count: 0 };
+    vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
+      const { pathname } = new URL(input instanceof Request ? input.url : input);
+      if (!pathname.endsWith(path)) return real(input, init);
+      seen.count++;
+      const first = answers.shift();
+      if (first) return first();
+      return real(input, init);
+    });
+    return seen;
+  }
+  const busy = (status: number) => () =>
+    new Response("busy", { status, headers: { "Retry-After": "0" } });
+  const reset = () => {
+    throw new Error("connection reset");
+  };
+
+  test.each([
+    ["a bulk", "/_bulk", [busy(429), reset]],
+    ["a refresh", "/_refresh", [busy(503), reset]],
+  ])("tries %s again that OpenSearch did not take as a whole", async (_what, path, answers) => {
+    const tenant = newTenant();
+    const ids = await storeLogs(tenant, [{}]);
+    const seen = answerFirst(path, answers);
+    const outcomes = await index([messageFor(tenant, ids)]);
+    expect(outcomes.map((outcome) => outcome.to)).toEqual(["delete"]);
+    expect(seen.count).toBe(3);
+    expect(await pending(tenant)).toEqual([]);
+  });
+
+  test("gives messages back that OpenSearch does not take three times in a row", async () => {
+    const tenant = newTenant();
+    const ids = await storeLogs(tenant, [{}]);
+    const seen = answerFirst("/_bulk", [busy(503), busy(503), busy(503)]);
+    const outcomes = await index([messageFor(tenant, ids)]);
+    expect(outcomes.map((outcome) => outcome.to)).toEqual(["give-back"]);
+    expect(seen.count).toBe(3);
+    expect(await pending(tenant)).toEqual(ids);
+  });
+
+  test("says of each message how long it waited, and how long each step took", async () => {
+    const lines: string[] = [];
+    vi.spyOn(console, "log").mockImplementation((line) => void lines.push(line));
+    const tenant = newTenant();
+    const message = messageFor(tenant, await storeLogs(tenant, [{}]));
+    const { outcomes } = await indexMessages([{ ...message, sentAt: Date.now() - 5_000 }], {
+      db: ownerOf(),
+      search,
+      refresher: new Refresher((months) => refreshIndices(search, months), 0),
+      logger: createLogger("consumer_log_consumer_logger", "INFO"),
+    });
+    await outcomes;
+    const ms = expect.any(Number);
+    const [line, ...more] = lines.map((one) => JSON.parse(one));
+    expect(more).toEqual([]);
+    expect(line).toMatchObject({
+      event: "indexed",
+      request_id: "req",
+      tenant_id: tenant,
+      read_ms: ms,
+      bulk_ms: ms,
+      refresh_ms: ms,
+      searchable_ms: ms,
+    });
+    expect(line.queue_ms).toBeGreaterThanOrEqual(5_000);
+    expect(line.queue_ms).toBeLessThan(10_000);
+  });
+
+  test("gives messages back where OpenSearch does not answer, and keeps the outbox", async () => {
     const tenant = newTenant();
     const ids = await storeLogs(tenant, [{}]);
     const deaf = connectSearch({ node: nowhere, auth: undefined }, 1_000);
-    await expect(index([messageFor(tenant, ids)], deaf)).rejects.toThrow(/connection/i);
+    const messages = [
+      messageFor(tenant, ids),
+      { ...messageFor(tenant, ids), body: "no message of ours" },
+    ];
+    const outcomes = await index(messages, deaf);
+    expect(outcomes.map((outcome) => outcome.to).toSorted()).toEqual(["dead-letter", "give-back"]);
     expect(await pending(tenant)).toEqual(ids);
   });
 });

@@ -76,6 +76,49 @@ describe("row-level security", () => {
     expect(await refusal(sql.raw(statement))).toMatch(/^42501$/);
   });
 
+  test.each([
+    ["select * from dead_letters"],
+    [
+      "insert into dead_letters (id, queue, message_id, body, reason, receive_count) values (gen_random_uuid(), 'log', 'm', 'b', 'r', 1)",
+    ],
+    ["insert into service_counters values ('logs_stored', 'x', 1)"],
+    ["insert into service_counters values ('repairs', 'missing', 1)"],
+    ["delete from service_counters"],
+  ])("refuses the API's role what belongs to no tenant: %s", async (statement) => {
+    expect(await refusal(sql.raw(statement))).toBe("42501");
+  });
+
+  test("shows the API's role no counter but its own", async () => {
+    await asRole(db, "audit_indexer", [
+      db.execute(sql`insert into service_counters values ('logs_stored', 'test', 0)`),
+    ]);
+    const [result] = await inTenant(db, scope, [
+      db.execute(sql`select distinct name from service_counters where name <> 'degraded_searches'`),
+    ]);
+    expect(result.rows).toEqual([]);
+  });
+
+  test.each([
+    ["audit_operator", "select * from audit_logs"],
+    ["audit_operator", "select * from export_parts"],
+    ["audit_operator", "select filters from export_pipelines"],
+    ["audit_operator", "update export_pipelines set object_key = 'x'"],
+    ["audit_operator", "delete from pending_index"],
+    ["audit_operator", "update service_counters set value = 0"],
+    ["audit_indexer", "delete from dead_letters"],
+    ["audit_exporter", "insert into service_counters values ('logs_stored', 'x', 1)"],
+    [
+      "audit_exporter",
+      "insert into dead_letters (id, queue, message_id, body, reason, receive_count) values (gen_random_uuid(), 'log', 'm', 'b', 'r', 1)",
+    ],
+  ] as const)("refuses the role %s: %s", async (role, statement) => {
+    const refused = asRole(db, role, [db.execute(sql.raw(statement))]).then(
+      () => undefined,
+      (error: unknown) => sqlState(error),
+    );
+    expect(await refused).toBe("42501");
+  });
+
   test("refuses to write for another tenant, or for another user", async () => {
     const insert = (tenant: string, user: string) => sql`
       insert into audit_logs (id, tenant_id, created_at, occurred_at, recorded_by, action, severity, actor_type, user_id, resource_type, resource_id)

@@ -112,6 +112,9 @@ describe("the outbox sweep", () => {
       "maintenance_failed",
       "maintenance_failed",
       "maintenance_failed",
+      "maintenance_failed",
+      "maintenance_failed",
+      "maintenance_failed",
       "watchdog_failed",
       "watchdog_failed",
     ]);

@@ -1,6 +1,11 @@
 import type { TenantScope } from "../../events/tenant-scope.ts";
 
-export const roles = ["admin", "auditor", "writer", "user", "platform_admin"] as const;
+/** What a token may do within its tenant. */
+export const tenantRoles = ["admin", "auditor", "writer", "user"] as const;
+export type TenantRole = (typeof tenantRoles)[number];
+
+/** The platform admin runs the service, for every tenant, and has no way to a log: that takes another role. */
+export const roles = [...tenantRoles, "platform_admin"] as const;
 export type Role = (typeof roles)[number];
 
 /** Who calls, as the token says. */
@@ -10,6 +15,9 @@ export type Caller = {
   sub: string;
   roles: ReadonlySet<Role>;
 };
+
+/** Whose token it is. One with no other role than `platform_admin` needs no tenant. */
+export type Bearer = Omit<Caller, "tenantId"> & { tenantId: string | undefined };
 
 /** What a caller may read: with no more than the `user` role, only logs of its own user_id. */
 export function readScope(caller: Caller): TenantScope {

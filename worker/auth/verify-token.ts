@@ -2,7 +2,7 @@ import { errors, jwtVerify, type JWTPayload } from "jose";
 import { z } from "zod";
 import type { TokenConfig } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
-import { type Caller, type Role, roles } from "./caller.ts";
+import { type Bearer, type Role, roles } from "./caller.ts";
 
 const clockToleranceSeconds = 5;
 /** Longer than any token of ours; a longer one is not worth hashing. */
@@ -24,7 +24,7 @@ const claims = z.object({
 });
 
 /**
- * The caller of a token. The algorithm is the one that is configured, whatever the token says of itself.
+ * The bearer of a token. The algorithm is the one that is configured, whatever the token says of itself.
  *
  * @param authorization the Authorization header
  * @throws ApiError `unauthenticated`, `tenant_missing` or `role_missing`
@@ -32,7 +32,7 @@ const claims = z.object({
 export async function verifyToken(
   authorization: string | undefined,
   config: TokenConfig,
-): Promise<Caller> {
+): Promise<Bearer> {
   const token = /^Bearer ([\w.~+/=-]+)$/i.exec(authorization ?? "")?.[1];
   if (token === undefined) {
     throw unauthenticated(
@@ -49,9 +49,10 @@ export async function verifyToken(
     throw unauthenticated(`The token's claims are not valid: ${names}.`, "invalid_token");
   }
   const tenantId = parsed.data.tenant_id ?? config.defaultTenant;
-  if (tenantId === undefined)
+  const granted = rolesOf(parsed.data, config.defaultRoles);
+  if (tenantId === undefined && !granted.has("platform_admin"))
     throw new ApiError("tenant_missing", "The token needs a tenant_id claim.");
-  return { tenantId, sub: parsed.data.sub, roles: rolesOf(parsed.data, config.defaultRoles) };
+  return { tenantId, sub: parsed.data.sub, roles: granted };
 }
 
 async function verified(token: string, config: TokenConfig): Promise<JWTPayload> {

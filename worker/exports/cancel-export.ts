@@ -1,10 +1,13 @@
 import { createRoute, type RouteHandler } from "@hono/zod-openapi";
 import type { Context } from "hono";
+import { removeExport } from "../../aws/export-objects.ts";
 import { connectS3 } from "../../aws/s3.ts";
 import { connectDatabase } from "../../db/client.ts";
 import { cancelExport as markCancelled, type ExportRow } from "../../db/exports.ts";
+import { exportKey } from "../../events/export-files.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
+import { s3Log } from "../../platform/s3-log.ts";
 import { readScope } from "../auth/caller.ts";
 import { auditors, requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
@@ -36,20 +39,22 @@ export const cancelExport: RouteHandler<typeof cancelExportRoute, AppEnv> = asyn
   if (!row) throw exportUnknown();
   if (row.status !== "CANCELLED")
     throw new ApiError("conflict", "The export is done: there is nothing to cancel.");
-  c.executionCtx.waitUntil(abortUpload(c, row));
+  c.executionCtx.waitUntil(removeFiles(c, row));
   return c.json({ data: await answerOf(row, config) }, 200);
 };
 
-/** An exporter at work aborts it again at its next checkpoint; where none is, no one else would. */
-async function abortUpload(
-  c: Context<AppEnv>,
-  { id, objectKey, uploadId }: ExportRow,
-): Promise<void> {
+/** An exporter at work does so too, once it sees that it was cancelled; where none is, no one else would. */
+async function removeFiles(c: Context<AppEnv>, row: ExportRow): Promise<void> {
   const { s3 } = c.var.config.sections;
-  if (!s3 || objectKey === null || uploadId === null) return;
+  // Nothing was begun.
+  if (!s3 || row.startedAt === null) return;
+  const key = row.objectKey ?? exportKey(row, row.attempt);
   try {
-    await connectS3(s3).abortUpload(objectKey, uploadId);
+    const { caller, config, requestId } = c.var;
+    const about = { request_id: requestId, tenant_id: caller.tenantId, export_id: row.id };
+    const client = connectS3(s3, undefined, s3Log(config.logLevel, about));
+    await removeExport(client, key, row.uploadId);
   } catch (error) {
-    c.var.logger.warning("abort_failed", { export_id: id, reason: reasonOf(error) });
+    c.var.logger.warning("abort_failed", { export_id: row.id, reason: reasonOf(error) });
   }
 }

@@ -2,12 +2,8 @@ import type { Context } from "hono";
 import { connectSqs } from "../../aws/sqs.ts";
 import { exportMessageFor } from "../../events/messages.ts";
 import { reasonOf } from "../../platform/errors.ts";
-import { firstPoller } from "../../platform/poller-names.ts";
 import type { AppEnv } from "../env.ts";
-
-/** A woken poller polls for a minute at least, so that waking it this often is enough. */
-const wakeEveryMs = 10_000;
-let lastWake = 0;
+import { wakePoller } from "../wake-poller.ts";
 
 /** After the answer: tells the exporter of an export. What is not sent here is sent by the sweep. */
 export function publishExport(c: Context<AppEnv>, exportId: string): void {
@@ -18,20 +14,21 @@ async function publish(c: Context<AppEnv>, exportId: string): Promise<void> {
   const { caller, config, logger, requestId } = c.var;
   const { sqs } = config.sections;
   if (!sqs) return;
-  try {
+  const send = async (): Promise<void> => {
     const message = exportMessageFor(caller.tenantId, exportId, requestId);
     const failed = await connectSqs(sqs).send(sqs.exportQueueUrl, [message]);
     if (failed.length > 0) throw new Error("SQS did not take the message");
-    if (Date.now() - lastWake < wakeEveryMs) return;
-    lastWake = Date.now();
-    await c.env.EXPORT_POLLER.getByName(firstPoller).wake();
-  } catch (error) {
-    lastWake = 0;
-    logger.warning("publish_failed", {
-      request_id: requestId,
-      tenant_id: caller.tenantId,
-      export_id: exportId,
-      reason: reasonOf(error),
-    });
+  };
+  for (const step of [send, () => wakePoller(c, "EXPORT_POLLER")]) {
+    try {
+      await step();
+    } catch (error) {
+      logger.warning("publish_failed", {
+        request_id: requestId,
+        tenant_id: caller.tenantId,
+        export_id: exportId,
+        reason: reasonOf(error),
+      });
+    }
   }
 }

@@ -1,5 +1,6 @@
 import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
+import { repeatable } from "../../db/repeatable.ts";
 import { readLog } from "../../db/read-logs.ts";
 import { auditLogJson, auditLogSchema } from "../../events/audit-log.ts";
 import { requireSection } from "../../platform/config.ts";
@@ -28,11 +29,8 @@ export const getLogRoute = createRoute({
 export const getLog: RouteHandler<typeof getLogRoute, AppEnv> = async (c) => {
   const { caller, config } = c.var;
   const { log_id: id } = c.req.valid("param");
-  const log = await readLog(
-    connectDatabase(requireSection(config, "database")),
-    readScope(caller),
-    id,
-  );
+  const db = connectDatabase(requireSection(config, "database"));
+  const log = await repeatable(() => readLog(db, readScope(caller), id));
   if (!log) throw new ApiError("not_found", "There is no log of this id.");
   return jsonText<z.infer<typeof answer>, 200>(c, `{"data":${auditLogJson(log)}}`, 200);
 };

@@ -1,5 +1,5 @@
 import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
-import { connectDatabase } from "../../db/client.ts";
+import { connectDatabase, connectReplica } from "../../db/client.ts";
 import { auditLogJson, auditLogSchema } from "../../events/audit-log.ts";
 import { firstIdAt } from "../../events/ids.ts";
 import { maxCountedTotal } from "../../events/log-filter.ts";
@@ -10,6 +10,7 @@ import { readers, requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonText } from "../json-text.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { countDegradedSearch } from "./count-degraded.ts";
 import { type Cursor, decodeCursor, encodeCursor, listFingerprint } from "./cursor.ts";
 import { findLogs } from "./find-logs.ts";
 import { checkQuery, filterShape, logFilter } from "./log-query.ts";
@@ -90,9 +91,13 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
   const { search } = config.sections;
   const db = connectDatabase(requireSection(config, "database"));
   const mark = await settledMark(db, caller.tenantId);
+  const readConfig = config.sections.readDatabase?.replica;
+  const replica = readConfig && connectReplica(readConfig, mark.walPosition);
   // Where there is no OpenSearch, Postgres is the search: what is stored is searchable.
   const indexedThrough = search ? mark.indexedThrough : mark.safeTime;
-  const found = await findLogs({ db, search, scope, logger }, filter, {
+  const onDegraded = () => countDegradedSearch(c, db);
+  const backends = { db, replica, search, scope, logger, onDegraded };
+  const found = await findLogs(backends, filter, {
     order: query.order,
     size: query.page_size,
     after: cursor?.after ?? null,

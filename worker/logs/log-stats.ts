@@ -1,11 +1,12 @@
 import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
-import { connectDatabase } from "../../db/client.ts";
+import { connectDatabase, connectReplica } from "../../db/client.ts";
 import { logStatsSchema } from "../../events/log-stats.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
 import { auditors, requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { countDegradedSearch } from "./count-degraded.ts";
 import { findStats } from "./find-logs.ts";
 import { filterQuery, logFilter } from "./log-query.ts";
 import { settledMark } from "./settled-mark.ts";
@@ -38,7 +39,11 @@ export const logStats: RouteHandler<typeof logStatsRoute, AppEnv> = async (c) =>
   const { search } = config.sections;
   const db = connectDatabase(requireSection(config, "database"));
   const mark = await settledMark(db, caller.tenantId);
-  const { source, ...data } = await findStats({ db, search, scope, logger }, filter);
+  const readConfig = config.sections.readDatabase?.replica;
+  const replica = readConfig && connectReplica(readConfig, mark.walPosition);
+  const onDegraded = () => countDegradedSearch(c, db);
+  const backends = { db, replica, search, scope, logger, onDegraded };
+  const { source, ...data } = await findStats(backends, filter);
   const indexedThrough = new Date(search ? mark.indexedThrough : mark.safeTime).toISOString();
   return c.json({ data, indexed_through: indexedThrough, source }, 200);
 };

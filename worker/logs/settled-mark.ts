@@ -1,4 +1,5 @@
 import { type Database } from "../../db/client.ts";
+import { repeatable } from "../../db/repeatable.ts";
 import { readSettledMark, type SettledMark } from "../../db/settled-mark.ts";
 
 const keepMs = 1_000;
@@ -13,7 +14,7 @@ export async function settledMark(db: Database, tenantId: string): Promise<Settl
   const known = marks.get(tenantId);
   const readAt = Date.now();
   if (known && readAt - known.readAt < keepMs) return known.mark;
-  const mark = await readSettledMark(db, tenantId);
+  const mark = await repeatable(() => readSettledMark(db, tenantId));
   if (marks.size >= maxTenants) marks.clear();
   marks.set(tenantId, { readAt, mark });
   return mark;

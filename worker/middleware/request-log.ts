@@ -1,5 +1,6 @@
 import { createMiddleware } from "hono/factory";
 import { parseConfig, type Config } from "../../platform/config.ts";
+import { hopTimes, withHopTimes } from "../../platform/hop-times.ts";
 import { createLogger } from "../../platform/logger.ts";
 import type { AppEnv, Bindings } from "../env.ts";
 
@@ -17,7 +18,10 @@ export const requestLog = createMiddleware<AppEnv>(async (c, next) => {
   c.set("requestId", requestId);
   c.set("logger", logger);
   c.set("event", {});
-  await next();
+  await withHopTimes(async () => {
+    await next();
+    Object.assign(c.var.event, hopTimes());
+  });
   c.header("X-Request-Id", requestId);
   const status = c.res.status;
   // The path only: a query may hold what must not be in a log line.

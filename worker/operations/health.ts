@@ -1,16 +1,11 @@
 import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
-import { sql } from "drizzle-orm";
-import { bucketAnswers } from "../../aws/s3.ts";
-import { connectSqs } from "../../aws/sqs.ts";
-import { connectDatabase } from "../../db/client.ts";
-import { type Config, requireSection } from "../../platform/config.ts";
-import { ApiError, reasonOf } from "../../platform/errors.ts";
-import type { Logger } from "../../platform/logger.ts";
-import { connectSearch } from "../../search/client.ts";
+import { backpressureSeconds } from "../../db/backlog.ts";
+import type { Config } from "../../platform/config.ts";
+import { ApiError } from "../../platform/errors.ts";
+import { version } from "../../platform/version.ts";
 import { verifyToken } from "../auth/verify-token.ts";
 import type { AppEnv } from "../env.ts";
-
-const checkTimeoutMs = 2_000;
+import { recentChecks } from "./health-checks.ts";
 
 const check = z.object({
   status: z.enum(["ok", "down"]),
@@ -19,20 +14,28 @@ const check = z.object({
   in_flight: z.int().optional(),
   dead_letters: z.int().optional(),
 });
-const answer = z.object({
-  status: z.enum(["ok", "degraded", "down"]),
-  checks: z
-    .object({
-      database: check,
-      opensearch: check,
-      sqs_log_queue: check,
-      sqs_export_queue: check,
-      s3: check,
-    })
-    .optional()
-    .openapi({ description: "For a signed-in caller only." }),
+const details = z.object({
+  checks: z.object({
+    database: check,
+    opensearch: check,
+    sqs_log_queue: check,
+    sqs_export_queue: check,
+    s3: check,
+  }),
+  outbox: z
+    .object({ logs: z.int(), oldest_age_seconds: z.number(), unsearchable: z.int() })
+    .nullable()
+    .openapi({ description: "What waits for the index; null where the database does not say." }),
+  backpressure: z.boolean().openapi({
+    description: "True while the oldest log has waited for the index for over 10 minutes.",
+  }),
+  version: z.string(),
+  deployment: z.string().optional().openapi({ description: "Cloudflare's id of what runs." }),
 });
-type Check = z.infer<typeof check>;
+const answer = z
+  .object({ status: z.enum(["ok", "degraded", "down"]) })
+  .extend(details.partial().shape)
+  .openapi({ description: "All but the status is for a signed-in caller only." });
 
 const healthAnswer = (description: string) => ({
   description,
@@ -52,72 +55,32 @@ export const healthRoute = createRoute({
 
 export const health: RouteHandler<typeof healthRoute, AppEnv> = async (c) => {
   const { config, logger } = c.var;
-  const [checks, isSignedIn] = await Promise.all([
-    runChecks(config, logger),
+  const keepAlive = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
+  const [{ checks, outbox }, isSignedIn] = await Promise.all([
+    recentChecks(config, logger, keepAlive),
     hasToken(c.req.header("Authorization"), config),
   ]);
-  const isWhole = Object.values(checks).every((one) => one.status === "ok");
+  const backpressure = (outbox?.oldestAgeSeconds ?? 0) > backpressureSeconds;
+  const isWhole = Object.values(checks).every((one) => one.status === "ok") && !backpressure;
   const status = checks.database.status === "down" ? "down" : isWhole ? "ok" : "degraded";
-  return c.json({ status, ...(isSignedIn ? { checks } : {}) }, status === "down" ? 503 : 200);
+  const deployment = c.env.CF_VERSION_METADATA?.id;
+  const shown: z.infer<typeof details> = {
+    checks,
+    outbox: outbox
+      ? {
+          logs: outbox.logs,
+          oldest_age_seconds: outbox.oldestAgeSeconds,
+          unsearchable: outbox.unsearchable,
+        }
+      : null,
+    backpressure,
+    version,
+    ...(deployment ? { deployment } : {}),
+  };
+  return c.json({ status, ...(isSignedIn ? shown : {}) }, status === "down" ? 503 : 200);
 };
 
-async function runChecks(config: Config, logger: Logger) {
-  const timed = async (
-    name: string,
-    probe: () => Promise<Omit<Check, "status" | "latency_ms"> | void>,
-  ): Promise<Check> => {
-    const began = Date.now();
-    try {
-      const found = await withTimeout(probe());
-      return { status: "ok", latency_ms: Date.now() - began, ...found };
-    } catch (error) {
-      logger.warning("health_check_failed", { check: name, reason: reasonOf(error) });
-      return { status: "down", latency_ms: Date.now() - began };
-    }
-  };
-  const queue = async (url: "logQueueUrl" | "exportQueueUrl") => {
-    const section = requireSection(config, "sqs");
-    const sqs = connectSqs(section, checkTimeoutMs);
-    const [{ waiting, inFlight }, deadLetters] = await Promise.all([
-      sqs.depth(section[url]),
-      sqs
-        .deadLetterQueue(section[url])
-        .then((dead) => (dead === undefined ? { waiting: 0 } : sqs.depth(dead))),
-    ]);
-    return { depth: waiting, in_flight: inFlight, dead_letters: deadLetters.waiting };
-  };
-  const [database, opensearch, logQueue, exportQueue, s3] = await Promise.all([
-    timed("database", async () => {
-      await connectDatabase(requireSection(config, "database")).execute(sql`select 1`);
-    }),
-    timed("opensearch", async () => {
-      await connectSearch(requireSection(config, "search"), checkTimeoutMs).ping();
-    }),
-    timed("sqs_log_queue", () => queue("logQueueUrl")),
-    timed("sqs_export_queue", () => queue("exportQueueUrl")),
-    timed("s3", async () => {
-      const isThere = await bucketAnswers(requireSection(config, "s3"), checkTimeoutMs);
-      if (!isThere) throw new Error("the bucket is missing or denied");
-    }),
-  ]);
-  return { database, opensearch, sqs_log_queue: logQueue, sqs_export_queue: exportQueue, s3 };
-}
-
-async function withTimeout<T>(work: Promise<T>): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new Error(`no answer within ${checkTimeoutMs} ms`)),
-      checkTimeoutMs,
-    );
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
+/** Any valid token will do, whatever its role. */
 async function hasToken(authorization: string | undefined, config: Config): Promise<boolean> {
   if (authorization === undefined || !config.sections.tokens) return false;
   try {

@@ -1,0 +1,52 @@
+import { describe, expect, test } from "vitest";
+import { PartCutter } from "./part-cutter.ts";
+
+const size = 200 * 1024;
+const lines = Array.from({ length: 4_000 }, (_, n) => ({
+  id: `01995d3c-0000-7000-8000-${String(n).padStart(12, "0")}`,
+  line: `${n},${"é😀x".repeat(1 + (n % 60))}\r\n`,
+}));
+const file = `id,action\r\n${lines.map(({ line }) => line).join("")}`;
+
+/** The bytes of each part, and the buffers that they stood in. */
+async function cut(from: number, number: number, isReleased: boolean) {
+  const cutter = new PartCutter(
+    { format: "csv", compression: "none", columns: ["id", "action"] },
+    number,
+    { sizeOf: () => size },
+  );
+  const parts: { text: string; lastId: string | null; rows: number }[] = [];
+  const buffers = new Set<ArrayBuffer>();
+  const take = async (part: Awaited<ReturnType<PartCutter["add"]>>) => {
+    if (!part) return;
+    const bytes = await part.bytes();
+    buffers.add(bytes.buffer);
+    parts.push({ text: new TextDecoder().decode(bytes), lastId: part.lastId, rows: part.rows });
+    if (isReleased) part.release();
+  };
+  for (const line of lines.slice(from)) await take(await cutter.add(line));
+  await take(await cutter.end());
+  return { parts, buffers };
+}
+
+describe("the parts of a file", () => {
+  test("are the file, one after the other, also where their buffers are used again", async () => {
+    const { parts, buffers } = await cut(0, 1, true);
+    expect(parts.map(({ text }) => text).join("")).toBe(file);
+    expect(parts.length).toBeGreaterThan(3);
+    // One large one, and a small one for the last part.
+    expect(buffers.size).toBeLessThanOrEqual(2);
+  });
+
+  test("leave a part alone that was not released", async () => {
+    const { parts, buffers } = await cut(0, 1, false);
+    expect(buffers.size).toBe(parts.length);
+  });
+
+  test("are the same where another goes on from the end of one of them", async () => {
+    const whole = await cut(0, 1, true);
+    const [first] = whole.parts;
+    const rest = await cut(first?.rows ?? 0, 2, true);
+    expect(rest.parts).toEqual(whole.parts.slice(1));
+  });
+});

@@ -1,0 +1,81 @@
+import { type SQL, sql } from "drizzle-orm";
+import { jsonFields } from "../events/audit-log.ts";
+import type { ExportColumn } from "../events/csv-columns.ts";
+import type { ExportFormat } from "../events/export.ts";
+
+/** What a row of an export looks like. */
+export type RowForm = { format: ExportFormat; columns: readonly ExportColumn[] };
+
+/**
+ * What may begin a value of a CSV file without any doubt: a letter, a digit, and how JSON texts and most
+ * other values begin. Nearly every value does, so that the pattern below is seldom asked. As code points;
+ * Postgres looks a value up in so long a list by its hash.
+ */
+const plainStart = `'{${Array.from(
+  'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789{[(<"/_.:*#',
+  (character) => character.charCodeAt(0),
+).join(",")}}'::integer[]`;
+
+/** White space, control and format characters (Unicode's Zs, Zl, Zp, Cc, Cf), for a bracket of Postgres' patterns. */
+const unseen = [
+  String.raw`\u0001-\u0020\u007F-\u00A0\u00AD\u0600-\u0605\u061C\u06DD\u070F\u0890\u0891\u08E2`,
+  String.raw`\u1680\u180E\u2000-\u200F\u2028-\u202F\u205F-\u2064\u2066-\u206F\u3000\uFEFF\uFFF9-\uFFFB`,
+  String.raw`\U000110BD\U000110CD\U00013430-\U0001343F\U0001BCA0-\U0001BCA3`,
+  String.raw`\U0001D173-\U0001D17A\U000E0001\U000E0020-\U000E007F`,
+].join("");
+
+/** An apostrophe, or what a spreadsheet takes for a formula, also after what cannot be seen. */
+const guarded = String.raw`'^(?:''|[${unseen}]*[\t\r\n=+@\uFF1D\uFF0B\uFF0D\uFF20-])'`;
+
+const isJson = new Set<ExportColumn>(jsonFields);
+const lists = new Set<ExportColumn>(["truncated_fields", "masked_fields"]);
+/** The service makes these itself, of letters, digits and hyphens. */
+const harmless = new Set<ExportColumn>(["id", "created_at", "occurred_at", "severity"]);
+
+/** A column as text. Times are RFC 3339 in UTC with milliseconds. */
+function textOf(column: ExportColumn): string {
+  return column === "created_at" || column === "occurred_at"
+    ? `to_char(audit_logs.${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
+    : `audit_logs.${column}::text`;
+}
+
+function csvField(column: ExportColumn): string {
+  const value = textOf(column);
+  if (harmless.has(column)) return value;
+  return `case when ascii(${value}) = any(${plainStart}) then ${value}
+    when ${value} ~ ${guarded} then '''' || ${value} else ${value} end`;
+}
+
+function jsonMember(column: ExportColumn): string {
+  const [name, value] = [`',"${column}":'`, textOf(column)];
+  if (lists.has(column)) return `${name} || ${value}`;
+  const json = isJson.has(column) ? value : `to_json(${value})::text`;
+  return `${name}, coalesce(${json}, 'null')`;
+}
+
+/**
+ * A log as one text that Postgres makes of it, for `rowLine`: of 27 values a log, the way through SQL over
+ * HTTP costs the exporter more than all its other work.
+ */
+export function rowText({ format, columns }: RowForm): SQL {
+  // Names of columns and constants only. As drizzle's chunks, putting it together takes 5 ms for each page.
+  return sql.raw(
+    format === "csv"
+      ? `row(${columns.map(csvField).join(", ")})::text`
+      : `concat(${columns.map(jsonMember).join(", ")})`,
+  );
+}
+
+/**
+ * The line of a file from what `rowText` gave.
+ *
+ * CSV by RFC 4180: the text form of a row in Postgres (https://www.postgresql.org/docs/current/rowtypes.html#ROWTYPES-IO-SYNTAX)
+ * is a record of it, but for the brackets around it and for backslashes, which are doubled. Quoted is what
+ * holds a quote, a comma, a bracket, a backslash or white space; a quote inside is doubled. Null is an empty
+ * field, the empty string is `""`.
+ */
+export function rowLine({ format }: RowForm, text: string): string {
+  if (format === "jsonl") return `{${text.slice(1)}}\n`;
+  const record = text.slice(1, -1);
+  return record.includes("\\") ? `${record.replaceAll("\\\\", "\\")}\r\n` : `${record}\r\n`;
+}

@@ -1,0 +1,2 @@
+/** The running version, as package.json names it. */
+export { version } from "../package.json";

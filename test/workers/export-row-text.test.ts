@@ -1,0 +1,254 @@
+import { sql } from "drizzle-orm";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { rowLine, type RowForm, rowText } from "../../db/export-row-text.ts";
+import { type AuditLog, auditLogJson, jsonFields } from "../../events/audit-log.ts";
+import { type ExportColumn, exportColumns } from "../../events/csv-columns.ts";
+import { rowsOf } from "./database.ts";
+
+type Parsed = { value: string; isQuoted: boolean };
+
+/** A reader of RFC 4180 and no more, so that what it takes every reader takes. */
+function parseCsv(text: string): Parsed[][] {
+  const records: Parsed[][] = [];
+  let at = 0;
+  while (at < text.length) {
+    const record: Parsed[] = [];
+    for (;;) {
+      const isQuoted = text[at] === '"';
+      let value = "";
+      if (isQuoted) {
+        for (at++; ; at += 2) {
+          const end = text.indexOf('"', at);
+          if (end < 0) throw new Error("a quote is not closed");
+          value += text.slice(at, end);
+          at = end;
+          if (text[end + 1] !== '"') break;
+          value += '"';
+        }
+        at++;
+      } else {
+        const end = /[,\r\n"]/.exec(text.slice(at))?.index ?? text.length - at;
+        value = text.slice(at, at + end);
+        at += end;
+      }
+      record.push({ value, isQuoted });
+      if (text[at] !== ",") break;
+      at++;
+    }
+    if (text.slice(at, at + 2) !== "\r\n") throw new Error(`no CRLF at ${at}`);
+    at += 2;
+    records.push(record);
+  }
+  return records;
+}
+
+/** The documented way back: an empty field that is not quoted is null, and one leading apostrophe goes. */
+function original({ value, isQuoted }: Parsed): string | null {
+  if (value === "" && !isQuoted) return null;
+  return value.startsWith("'") ? value.slice(1) : value;
+}
+
+const formulaStarts = ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"];
+const invisible = ["", " ", "   ", "\u00A0", "\u3000", "\uFEFF", "\u200B", "\u2060", "\x01", " \t"];
+const hostile = fc.constantFrom(
+  ...formulaStarts,
+  ...invisible,
+  "'",
+  '"',
+  ",",
+  ";",
+  "\r\n",
+  "\uFFFD",
+  "\u2028",
+  "é",
+  "😀",
+  "x",
+);
+const anyTextWithNul = fc.oneof(
+  fc.string({ unit: "binary" }),
+  fc.string({ unit: hostile, maxLength: 12 }),
+  // Lone surrogates come in as U+FFFD already.
+  fc
+    .array(fc.integer({ min: 0, max: 0xffff }))
+    .map((codes) => String.fromCharCode(...codes).toWellFormed()),
+);
+
+const textColumns = exportColumns.filter(
+  (column) => !["id", "created_at", "occurred_at", "severity", ...jsonFields].includes(column),
+);
+const anyText = anyTextWithNul.map((text) => text.replaceAll("\0", ""));
+const anyValue = fc.option(anyText, { nil: null });
+
+/** Postgres makes lines of logs as it does of stored ones; they are given to it as JSON. */
+async function linesOf(form: RowForm, logs: readonly object[]): Promise<string[]> {
+  const rows = await rowsOf(sql`
+    select ${rowText(form)} as text
+    from json_populate_recordset(null::audit_logs, ${JSON.stringify(logs)}::json) as audit_logs`);
+  return rows.map((row) => rowLine(form, String(row["text"])));
+}
+
+const csv = (columns: readonly ExportColumn[]): RowForm => ({ format: "csv", columns });
+
+/** Lines of one column each, and the fields that a reader finds in them. */
+async function fieldsOf(column: ExportColumn, values: (string | null)[]): Promise<Parsed[]> {
+  const lines = await linesOf(
+    csv([column, "id"]),
+    values.map((value) => ({ id: empty.id, [column]: value })),
+  );
+  return lines
+    .flatMap((line) => parseCsv(line))
+    .map(([field = { value: "", isQuoted: false }]) => field);
+}
+
+describe("a line of CSV", () => {
+  test("gives back the values of any log, null and the empty string told apart", async () => {
+    const log = fc.record(Object.fromEntries(textColumns.map((column) => [column, anyValue])));
+    await fc.assert(
+      fc.asyncProperty(fc.array(log, { minLength: 1, maxLength: 12 }), async (logs) => {
+        const file = (await linesOf(csv(textColumns), logs)).join("");
+        expect(parseCsv(file).map((record) => record.map(original))).toEqual(
+          logs.map((one) => textColumns.map((column) => one[column])),
+        );
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test("begins no field with what a spreadsheet would run, whatever comes before it unseen", async () => {
+    const values = invisible.flatMap((before) =>
+      formulaStarts.map((start) => `${before}${start}cmd|' /C calc'!A0`),
+    );
+    const fields = await fieldsOf("description", values);
+    expect(fields.map(({ value }) => value)).toEqual(values.map((value) => `'${value}`));
+  });
+
+  test("begins no field of any log with what a spreadsheet would run", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(anyText, { minLength: 1, maxLength: 200 }), async (values) => {
+        for (const { value } of await fieldsOf("user_agent", values))
+          expect(value.trimStart()).not.toMatch(/^[=+\-@＝＋－＠\t\r\n]/);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test("counts as unseen what Unicode counts as white space, control or format", async () => {
+    const all = Array.from({ length: 0x110000 }, (_, code) => code)
+      .filter((code) => code > 0 && !(code >= 0xd800 && code < 0xe000))
+      .map((code) => String.fromCodePoint(code))
+      .filter((character) => /[\s\p{Cc}\p{Cf}]/u.test(character));
+    const fields = await fieldsOf(
+      "description",
+      all.map((character) => `${character}=1`),
+    );
+    expect(fields.map(({ value }) => value)).toEqual(all.map((character) => `'${character}=1`));
+  });
+
+  test("leaves harmless values as they are", async () => {
+    const values = [
+      "a",
+      "é 😀",
+      "a=b",
+      "1-2",
+      "_x",
+      "a'b",
+      "\\",
+      'a\\"b',
+      "c:\\\\d",
+      "a,b",
+      "x\r\ny",
+      "(z)",
+    ];
+    const fields = await fieldsOf("description", values);
+    expect(fields.map(({ value }) => value)).toEqual(values);
+    expect(
+      await linesOf(csv(["action", "description", "user_id", "email"]), [
+        { action: "a.b", description: "'tis", user_id: "-1", email: "" },
+      ]),
+    ).toEqual(["a.b,''tis,'-1,\"\"\r\n"]);
+  });
+
+  test("holds times in UTC with milliseconds, and JSON as it was sent, every digit of it", async () => {
+    const metadata = '{"b": 9007199254740993, "1": 1e400, "a": "=1+1\\n"}';
+    const [line = ""] = await linesOf(csv(["created_at", "metadata", "outcome", "masked_fields"]), [
+      { created_at: "2026-01-31T10:30:00.5+01:00", masked_fields: ["/a"] },
+    ]);
+    expect(line).toBe('2026-01-31T09:30:00.500Z,,,"[""/a""]"\r\n');
+    const [stored] = await rowsOf(sql`
+      select ${rowText(csv(["metadata"]))} as text from (select ${metadata}::json as metadata) as audit_logs`);
+    const [[field] = []] = parseCsv(rowLine(csv(["metadata"]), String(stored?.["text"])));
+    expect(field?.value).toBe(metadata);
+  });
+
+  test("takes a value of 200 KiB that is all spaces, quotes or backslashes in no time", async () => {
+    const values = [" ", '"', "\u200B", "'", "\\"].map((unit) => unit.repeat(200 * 1024));
+    const started = Date.now();
+    const fields = await fieldsOf("description", values);
+    expect(fields.map(original)).toEqual(values);
+    expect(Date.now() - started).toBeLessThan(5000);
+  });
+});
+
+describe("a line of JSON", () => {
+  test("is what the API answers of the same log, with any columns in any order", async () => {
+    const texts = fc.record(Object.fromEntries(textColumns.map((column) => [column, anyValue])));
+    const lists = fc.record({
+      truncated_fields: fc.option(fc.array(anyText), { nil: null }),
+      masked_fields: fc.option(fc.array(anyText), { nil: null }),
+    });
+    const columns = fc.shuffledSubarray([...exportColumns], { minLength: 1 });
+    await fc.assert(
+      fc.asyncProperty(texts, lists, columns, async (values, listed, wanted) => {
+        const log = { ...empty, ...values, ...listed };
+        const stored = {
+          ...log,
+          metadata: { a: 1 },
+          before_state: null,
+          after_state: null,
+          targets: null,
+        };
+        const textOrNull = (value: unknown) => (value === null ? null : JSON.stringify(value));
+        const answered: AuditLog = {
+          ...empty,
+          ...values,
+          truncated_fields: textOrNull(listed.truncated_fields),
+          masked_fields: textOrNull(listed.masked_fields),
+        };
+        const [line] = await linesOf({ format: "jsonl", columns: wanted }, [stored]);
+        expect(line).toBe(`${auditLogJson(answered, wanted)}\n`);
+      }),
+      { numRuns: 200 },
+    );
+  });
+});
+
+const empty: AuditLog = {
+  id: "01995d3c-0000-7000-8000-000000000000",
+  tenant_id: "acme",
+  created_at: "2026-01-31T09:30:00.000Z",
+  occurred_at: "2026-01-31T09:30:00.000Z",
+  action: "a",
+  severity: "INFO",
+  outcome: null,
+  actor_type: "user",
+  actor_name: null,
+  user_id: null,
+  email: null,
+  session_id: null,
+  request_id: null,
+  ip_address: null,
+  user_agent: null,
+  resource_type: "r",
+  resource_id: "1",
+  resource_name: null,
+  description: null,
+  event_id: null,
+  recorded_by: "alice",
+  metadata: '{"a":1}',
+  before_state: null,
+  after_state: null,
+  targets: null,
+  truncated_fields: null,
+  masked_fields: null,
+};

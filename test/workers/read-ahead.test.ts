@@ -1,0 +1,147 @@
+import { NeonDbError } from "@neondatabase/serverless";
+import { sql } from "drizzle-orm";
+import { PgSelectBase } from "drizzle-orm/pg-core";
+import { beforeAll, describe, expect, test } from "vitest";
+import { ReadAhead } from "../../consumers/exporter/read-ahead.ts";
+import type { Database } from "../../db/client.ts";
+import { type ExportPage, type ExportRange, maxPageBytes } from "../../db/export-pages.ts";
+import { firstIdAt } from "../../events/ids.ts";
+import { newTenant } from "../journeys/api.ts";
+import { ownerOf, rowsOf } from "./database.ts";
+
+const many = 40_000;
+const rareEvery = 8_000;
+const tenantId = newTenant();
+const largeTenantId = newTenant();
+
+const range: ExportRange = {
+  tenantId,
+  filter: {
+    exact: {},
+    action: [],
+    target_id: [],
+    ip_address: [],
+    email_hash: [],
+    metadata: [],
+    from: null,
+    to: null,
+    occurred_from: null,
+    occurred_to: null,
+    search: [],
+  },
+  format: "csv",
+  columns: ["id", "action"],
+  after: firstIdAt(0),
+  upper: firstIdAt(Number.MAX_SAFE_INTEGER),
+};
+const rare: ExportRange = { ...range, filter: { ...range.filter, action: ["rare"] } };
+
+/** A log a millisecond from the beginning of this month, whose partition is there. */
+const fill = (tenant: string, count: number, description: string) =>
+  rowsOf(sql`
+    insert into audit_logs (
+      id, tenant_id, created_at, occurred_at, recorded_by, action, severity, actor_type,
+      resource_type, resource_id, description
+    )
+    select audit_log_id(at, 0), ${tenant}, at, at, 'test',
+      case when n % ${rareEvery}::integer = 0 then 'rare' else 'usual' end, 'INFO', 'user', 'r', '1', ${description}
+    from (
+      select n, date_trunc('month', now() at time zone 'UTC') at time zone 'UTC'
+        + make_interval(secs => n / 1000.0) as at
+      from generate_series(1, ${count}::integer) as n
+    ) as moments`);
+
+beforeAll(async () => {
+  await fill(tenantId, many, "");
+  await fill(largeTenantId, 200, "0123456789abcdef".repeat(8 * 1024));
+});
+
+async function pagesOf(db: Database, wanted: ExportRange): Promise<ExportPage[]> {
+  const source = new ReadAhead(db, wanted);
+  const pages: ExportPage[] = [];
+  for (let after = wanted.after; ;) {
+    const page = await source.page(after);
+    pages.push(page);
+    if (page.isLast) return pages;
+    if (page.after <= after) throw new Error("A page does not go on.");
+    after = page.after;
+  }
+}
+
+async function idsOf(wanted: ExportRange): Promise<unknown[]> {
+  const isRare = wanted.filter.action.length > 0;
+  const rows = await rowsOf(sql`
+    select id from audit_logs
+    where tenant_id = ${wanted.tenantId} and (not ${isRare} or action = 'rare') order by id`);
+  return rows.map((row) => row["id"]);
+}
+
+const found = (pages: ExportPage[]) => pages.flatMap(({ rows }) => rows.map(({ id }) => id));
+
+/** A database that breaks off some of the statements for rows, as its statement timeout does. */
+function timingOut(isBrokenOff: (nth: number) => boolean): Database {
+  const db = ownerOf();
+  let asked = 0;
+  const batch: Database["batch"] = async (queries) => {
+    const isForRows = queries.some(
+      (query) => query instanceof PgSelectBase && query.toSQL().sql.includes("octet_length"),
+    );
+    if (isForRows && isBrokenOff(++asked)) {
+      const error = new NeonDbError("canceling statement due to statement timeout");
+      error.code = "57014";
+      throw error;
+    }
+    return db.batch(queries);
+  };
+  return new Proxy(db, {
+    get: (target, name, receiver) =>
+      name === "batch" ? batch : Reflect.get(target, name, receiver),
+  });
+}
+
+describe("reading an export's rows ahead", () => {
+  test("yields every log once and in order, in pages that grow", async () => {
+    const pages = await pagesOf(ownerOf(), range);
+    expect(found(pages)).toEqual(await idsOf(range));
+    expect(pages.length).toBeLessThan(20);
+  });
+
+  test("looks at more and more logs a page where the filter selects few of them", async () => {
+    const pages = await pagesOf(ownerOf(), rare);
+    expect(found(pages)).toEqual(await idsOf(rare));
+    expect(found(pages)).toHaveLength(many / rareEvery);
+    // Of 500 logs each, they would be 80.
+    expect(pages.length).toBeLessThan(16);
+  });
+
+  test("cuts pages of large rows by their bytes", async () => {
+    const wanted: ExportRange = {
+      ...range,
+      tenantId: largeTenantId,
+      columns: ["id", "description"],
+    };
+    const pages = await pagesOf(ownerOf(), wanted);
+    expect(found(pages)).toEqual(await idsOf(wanted));
+    for (const { rows } of pages) {
+      const bytes = rows.slice(0, -1).reduce((sum, { line }) => sum + line.length, 0);
+      expect(bytes).toBeLessThan(maxPageBytes);
+    }
+    expect(pages.length).toBeLessThan(80);
+  });
+
+  test("tries smaller pages where the database breaks one off, and loses nothing", async () => {
+    const sizes: number[] = [];
+    const db = timingOut((nth) => nth === 3 || nth === 4 || nth === 9);
+    const pages = await pagesOf(db, range);
+    for (const { rows } of pages) sizes.push(rows.length);
+    expect(found(pages)).toEqual(await idsOf(range));
+    expect(Math.min(...sizes.slice(1, -1))).toBeLessThan(500);
+  });
+
+  test("gives up where not even a small page comes in time", async () => {
+    let asked = 0;
+    const db = timingOut(() => ++asked > 0);
+    await expect(pagesOf(db, range)).rejects.toThrow("The database does not answer");
+    expect(asked).toBeLessThan(20);
+  });
+});
