@@ -157,6 +157,19 @@ describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`,
     expect(await indexed(tenant)).toEqual(ids);
   });
 
+  test("buries a poisoned log again where it died between writing that down and sending it", async () => {
+    const tenant = newTenant();
+    const [good, bad] = await storeLogs(tenant, [{}, { user_id: "no number" }]);
+    const message = messageFor(tenant, [good, bad].map(String));
+    await index([message]);
+    const [again] = await index([{ ...message, receiveCount: 2 }]);
+    expect(again).toMatchObject({
+      to: "dead-letter",
+      reason: expect.stringContaining("mapper_parsing_exception"),
+    });
+    expect(again?.to === "dead-letter" && JSON.parse(again.body)).toMatchObject({ log_ids: [bad] });
+  });
+
   test("records a poisoned log, sends it alone to the dead letters, and indexes its neighbours", async () => {
     const tenant = newTenant();
     const [good, bad, other] = await storeLogs(tenant, [{}, { user_id: "no number" }, {}]);
