@@ -46,11 +46,9 @@ describe("the parts of a file", () => {
   test("keep what they have where a large row outgrows their buffer", async () => {
     const small = lines.slice(0, 600);
     const large = { id: "z", line: `${"é".repeat(600_000)}\r\n` };
-    const cutter = new PartCutter(
-      { format: "jsonl", compression: "none", columns: ["id"] },
-      2,
-      () => size,
-    );
+    const cutter = new PartCutter({ format: "jsonl", compression: "none", columns: ["id"] }, 2, {
+      sizeOf: () => size,
+    });
     for (const line of small) expect(await cutter.add(line)).toBeUndefined();
     const part = await cutter.add(large);
     const text = new TextDecoder().decode(await part?.bytes());
