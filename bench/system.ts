@@ -134,7 +134,8 @@ async function apiSide(api: WorkerService, wakeUrls: ReadonlyMap<string, string>
     fileURLToPath(new URL("no-content.ts", import.meta.url)),
     join(dir, "no-content.js"),
   );
-  const relays = [...Map.groupBy(api.objects, (object) => object.service)].map(
+  const elsewhere = api.objects.filter((object) => object.service !== api.name);
+  const relays = [...Map.groupBy(elsewhere, (object) => object.service)].map(
     async ([service, objects]): Promise<WorkerService> => {
       const classes = objects.map((object) => object.className);
       await writeFile(join(dir, `${service}-relay.js`), wakeRelay(classes));

@@ -104,7 +104,7 @@ export async function asRole<T extends Statements>(
   return runBatch(db, settings(db, role, statementTimeoutMs), statements);
 }
 
-/** The first statement of a batch. Those behind it see at least what its `is_replayed` is true of. */
+/** No JIT: to compile takes longer than any statement here saves by it. The first statement of a batch. Those behind it see at least what its `is_replayed` is true of. */
 function settings(db: Database, role: Role, timeoutMs: number, scope?: TenantScope): SQL {
   const isReplayed =
     db.replayedTo === undefined
@@ -113,6 +113,7 @@ function settings(db: Database, role: Role, timeoutMs: number, scope?: TenantSco
   return sql`select ${isReplayed} as is_replayed,
     set_config('role', ${role}, true),
     set_config('statement_timeout', ${String(timeoutMs)}, true),
+    set_config('jit', 'off', true),
     set_config('app.tenant_id', ${scope?.tenantId ?? ""}, true),
     set_config('app.user_id', ${scope?.userId ?? ""}, true)`;
 }

@@ -25,7 +25,7 @@ export type ExportPage = { rows: ExportLine[]; after: string; isLast: boolean };
 /** What a range has of logs, or the first of them where they are too many for a page: then it is cut. */
 export type RangeRows = { rows: ExportLine[]; bytes: number; isCut: boolean };
 
-/** A page has at most as many rows, and about as many bytes: three of them are in memory at once. */
+/** A page has at most as many rows, and about as many bytes: four of them are in memory at once. */
 export const maxPageRows = 10_000;
 export const maxPageBytes = 1024 * 1024;
 const countTimeoutMs = 4_000;

@@ -1,6 +1,6 @@
 import { sql, type SQL } from "drizzle-orm";
 import { z } from "zod";
-import { asRole, type Database } from "./client.ts";
+import { asRole, type Database, walPosition, type WalPosition } from "./client.ts";
 
 /**
  * A comparison of Postgres with an index that goes on from run to run: slices of time, each for all tenants.
@@ -68,6 +68,8 @@ export type ReconcileState = {
   now: number;
   /** Everything stored before is there to see. */
   safeTime: number;
+  /** Where the primary's log ended then. */
+  walPosition: WalPosition;
   /** The months of audit_logs, as `2026.11`, and the index that each was last seen to have. */
   months: string[];
   indices: Map<string, string>;
@@ -76,11 +78,12 @@ export type ReconcileState = {
 };
 
 const stateRow = z.object({ now: ms, safe: ms, months: z.array(z.string()).nullable() });
+const walRow = z.object({ position: z.string() });
 const indexRow = z.object({ month: z.string(), index_uuid: z.string() });
 const targetRow = z.object({ month: z.string(), target_index: z.string() });
 
 export async function readReconcileState(db: Database): Promise<ReconcileState> {
-  const [state, scans, indices, targets] = await asRole(db, "audit_maintenance", [
+  const [state, scans, indices, targets, wal] = await asRole(db, "audit_maintenance", [
     db.execute(sql`
       select floor(extract(epoch from clock_timestamp()) * 1000) as now,
         floor(extract(epoch from safe_time()) * 1000) as safe,
@@ -92,11 +95,13 @@ export async function readReconcileState(db: Database): Promise<ReconcileState> 
     db.execute(sql`select month, index_uuid from index_months`),
     db.execute(sql`
       select month, target_index from reindexes where state in ('SWAPPING', 'SWAPPED', 'CLEANING')`),
+    db.execute(sql`select ${walPosition} as position`),
   ]);
   const { now, safe, months } = stateRow.parse(state.rows[0]);
   return {
     now,
     safeTime: safe,
+    walPosition: walRow.parse(wal.rows[0]).position,
     months: (months ?? []).toSorted(),
     scans: new Map(
       z

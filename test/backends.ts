@@ -32,7 +32,11 @@ export default async function startBackends(project: TestProject): Promise<() =>
   ]);
   const [queues, neon] = await Promise.all([
     ensureQueues({ ...keys, endpoint: aws.url, queues: ["logs", "exports"] }),
-    startNeonEndpoint({ databaseUrl: postgres.url }),
+    // By its other name the server stands for a replica that has replayed everything.
+    startNeonEndpoint({
+      databaseUrl: postgres.url,
+      readUrl: postgres.url.replace("127.0.0.1", "localhost"),
+    }),
     ensureBucket({ ...keys, endpoint: aws.url, bucket: "logs-export" }),
     migrateDatabase(postgres.url),
   ]);

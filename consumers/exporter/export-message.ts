@@ -25,7 +25,7 @@ import type { Outcome } from "../settle-messages.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import { failureOf, UploadGone } from "./export-errors.ts";
 import type { PartSize } from "./part-cutter.ts";
-import { runSlice, type SliceEnd } from "./run-slice.ts";
+import { runSlice, type SliceEnd, type Spent } from "./run-slice.ts";
 
 export type ExportTools = {
   db: Database;
@@ -36,6 +36,7 @@ export type ExportTools = {
   search: Client | undefined;
   logger: Logger;
   buffers?: BufferPool;
+  spent?: Spent;
   sizeOf?: PartSize;
   sliceMs?: number;
   graceMs?: number;
@@ -59,32 +60,30 @@ type Work = ExportTools & {
 /**
  * Works for one slice on the export that a message names.
  *
- * @returns what becomes of the message, and how many requests were made
+ * @returns what becomes of the message
  * @throws DatabaseUnavailable when the export cannot even be claimed
  */
 export async function exportMessage(
   message: ReceivedMessage,
   tools: ExportTools,
-): Promise<{ outcome: Outcome; requests: number }> {
+): Promise<Outcome> {
   const content = parseExportMessage(message.body);
-  const bury = (reason: string) => ({
-    outcome: { message, to: "dead-letter", body: message.body, reason } as const,
-    requests: 1,
-  });
+  const bury = (reason: string) =>
+    ({ message, to: "dead-letter", body: message.body, reason }) as const;
   if (!content) return bury("not an export message");
   const claimed = await claimExport(tools.db, content.tenant_id, content.export_id);
   if (!claimed) return bury("there is no such export");
   const { row, isClaimed } = claimed;
-  if (!isClaimed) return { outcome: await notClaimed(message, row, tools), requests: 5 };
+  if (!isClaimed) return notClaimed(message, row, tools);
   const claim = { tenantId: row.tenantId, id: row.id, fence: row.fence };
   const began = Date.now();
   const work = { ...tools, message, content, row, claim, began };
   try {
-    const { end, requests } = await withSignsOfLife(work);
+    const end = await withSignsOfLife(work);
     logWork(work, end, { slice_ms: Date.now() - began });
-    return { outcome: await continued(work, end), requests };
+    return await continued(work, end);
   } catch (error) {
-    return { outcome: await interrupted(work, error), requests: 10 };
+    return await interrupted(work, error);
   }
 }
 
@@ -133,7 +132,7 @@ async function withSignsOfLife(work: Work): Promise<SliceEnd> {
 }
 
 /** Hands over to a message of its own: receive counts must not add up for work that goes well. */
-async function continued(work: Work, end: SliceEnd["end"]): Promise<Outcome> {
+async function continued(work: Work, end: SliceEnd): Promise<Outcome> {
   const { message, content, claim } = work;
   if (end === "done") {
     await cleanUpNow(work);

@@ -33,8 +33,10 @@ function exportsHere(): number {
   return underWay.size;
 }
 
-/** Requests of one alarm after which nothing more is received: it has 1,000. */
-const maxRequests = 400;
+/** Requests of one alarm after which nothing more is received. */
+const maxRequests = 500;
+/** Of an export's claim, its checks, its end and its message. */
+const requestsAround = 15;
 
 type Env = { EXPORT_POLLER: DurableObjectNamespace<ExportPoller> };
 
@@ -43,7 +45,7 @@ export class ExportPoller extends QueuePoller {
   protected override readonly queueName = "export";
   private readonly running = new Set<Promise<void>>();
   private readonly buffers = new BufferPool();
-  private requests = 0;
+  private readonly spent = { requests: 0 };
   private readonly pollers: Env["EXPORT_POLLER"];
   protected override readonly messagesEach = maxExports;
 
@@ -57,7 +59,7 @@ export class ExportPoller extends QueuePoller {
   }
 
   override async alarm(): Promise<void> {
-    this.requests = 0;
+    this.spent.requests = 0;
     await super.alarm();
   }
 
@@ -71,7 +73,7 @@ export class ExportPoller extends QueuePoller {
   }
 
   protected override isSpent(): boolean {
-    return this.requests > maxRequests;
+    return this.spent.requests > maxRequests;
   }
 
   protected override async probe(): Promise<void> {
@@ -93,13 +95,8 @@ export class ExportPoller extends QueuePoller {
       return undefined;
     });
     this.running.add(place);
-    try {
-      const { outcome, requests } = await work;
-      this.requests += requests;
-      return outcome;
-    } catch (error) {
-      return { message, to: "give-back", error };
-    }
+    this.spent.requests += requestsAround;
+    return work.catch((error: unknown): Outcome => ({ message, to: "give-back", error }));
   }
 
   private s3Log({ body }: ReceivedMessage) {
@@ -119,6 +116,7 @@ export class ExportPoller extends QueuePoller {
       search: search && connectSearch(search, searchTimeoutMs),
       logger: this.logger,
       buffers: this.buffers,
+      spent: this.spent,
     };
   }
 }

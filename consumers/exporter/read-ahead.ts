@@ -12,6 +12,8 @@ import {
 /** How many logs a page looks at: at first, and at most, where the filter selects next to none of them. */
 const firstStep = 500;
 const mostStep = 1_000_000;
+/** Pages that are read while one is encoded: with one alone the database rests while its answer is on its way. */
+const pagesAhead = 2;
 /** Bounds of pages to come are read together, as long as they span no more logs than this. */
 const mostBounds = 16;
 const mostLogsAhead = 100_000;
@@ -34,7 +36,7 @@ type Piece = {
 };
 
 /**
- * The pages of an export from Postgres, in order, each with the next one read ahead. The range is cut into
+ * The pages of an export from Postgres, in order, each with the next ones read ahead. The range is cut into
  * pieces by the primary key alone, so that one can be asked for before the one before has come. How many logs
  * a piece has follows from how many of them the filter selects, how large those are, and how long it took.
  */
@@ -42,7 +44,8 @@ export class ReadAhead {
   private step = firstStep;
   /** Where the next pieces end, in order. */
   private bounds: string[] = [];
-  private ahead: Piece | undefined;
+  /** Pieces that follow each other, and the page that was given last. */
+  private ahead: Piece[] = [];
   private readonly db: Database;
   private readonly range: ExportRange;
 
@@ -62,7 +65,7 @@ export class ReadAhead {
       try {
         return await this.read(after);
       } catch (error) {
-        this.ahead = undefined;
+        this.ahead = [];
         if (sqlState(error) !== queryCanceled || tries === mostTries) throw error;
         this.changeStep(this.step / 4);
       }
@@ -70,10 +73,12 @@ export class ReadAhead {
   }
 
   private async read(after: string): Promise<ExportPage> {
-    const piece = this.ahead?.after === after ? this.ahead : this.begin(after);
+    // Behind a piece that was cut, what was read ahead does not fit.
+    if (this.ahead[0]?.after !== after) this.ahead = [];
+    const piece = this.ahead.shift() ?? this.begin(after);
     const to = await piece.to;
     const isAtEnd = to === this.range.upper;
-    this.ahead = isAtEnd ? undefined : this.begin(to);
+    await this.readAhead(to);
     const { rows, bytes, isCut, ms } = await piece.rows;
     if (isCut || ms > slowMs) this.changeStep(piece.step / 2);
     else if (ms < fastMs) {
@@ -83,6 +88,15 @@ export class ReadAhead {
     // The rest of a cut piece is a piece of its own.
     const last = isCut ? rows.at(-1) : undefined;
     return { rows, after: last?.id ?? to, isLast: isAtEnd && !isCut };
+  }
+
+  private async readAhead(from: string): Promise<void> {
+    let end = (await this.ahead.at(-1)?.to) ?? from;
+    while (this.ahead.length < pagesAhead && end !== this.range.upper) {
+      const next = this.begin(end);
+      this.ahead.push(next);
+      end = await next.to;
+    }
   }
 
   private begin(after: string): Piece {

@@ -38,20 +38,25 @@ export type SliceTools = {
   check: () => void;
   /** Where parts take their buffers from, and leave them for the next slice. */
   buffers?: BufferPool;
+  spent?: Spent;
   sizeOf?: PartSize;
   sliceMs?: number;
   graceMs?: number;
 };
 
 /** `more` where the time was over, `waiting` where logs before the bound are not all there yet. */
-export type SliceEnd = { end: "done" | "more" | "waiting"; requests: number };
+export type SliceEnd = "done" | "more" | "waiting";
+
+/** Requests that were made in an invocation, by all slices in it: it may make 1,000. */
+export type Spent = { requests: number };
 
 /** A slice ends at the first part after this time, so that a large export lets small ones through. */
 const defaultSliceMs = 20_000;
 /** For so much longer it waits for the part to be full, which else is put aside. */
 const defaultGraceMs = 10_000;
-/** An invocation may make 1,000 subrequests, three slices and the poll loop together. */
-const maxRequests = 200;
+/** A slice ends at the first part after so many requests of the invocation, and within a part after so many more. */
+const maxRequests = 600;
+const maxRequestsMore = 150;
 const settleEveryMs = 100;
 
 /**
@@ -67,7 +72,7 @@ export async function runSlice(tools: SliceTools, claim: Claim, row: ExportRow):
   const isSearch = row.filters.search.length > 0 && search !== undefined;
   while (!(await isSettled(db, row.tenantId, row.upperId, isSearch))) {
     tools.check();
-    if (Date.now() > deadline) return { end: "waiting", requests: 0 };
+    if (Date.now() > deadline) return "waiting";
     await new Promise((resolve) => setTimeout(resolve, settleEveryMs));
   }
   const { replica } = tools;
@@ -102,7 +107,7 @@ class Slice {
   /** Rejections are seen when the next part waits for this one. */
   private uploading: Promise<void> = Promise.resolve();
   private uploadId: string | null;
-  private requests = 0;
+  private readonly spent: Spent;
   private readonly tools: SliceTools;
   private readonly claim: Claim;
   private readonly row: ExportRow;
@@ -122,6 +127,7 @@ class Slice {
     this.row = row;
     this.source = source;
     this.deadline = deadline;
+    this.spent = tools.spent ?? { requests: 0 };
     this.uploadId = row.uploadId;
     const { sizeOf, buffers } = tools;
     this.cutter = new PartCutter(row, row.parts + 1, { sizeOf, begun, buffers });
@@ -154,34 +160,36 @@ class Slice {
         await this.upload(part);
         if (this.isOver()) {
           await this.uploading;
-          return { end: "more", requests: this.requests };
+          return "more";
         }
       }
       if (page.isLast) break;
       if (this.cutter.isEmpty ? this.isOver() : this.isLongOver()) {
         await this.uploading;
         await this.putAside(page.after);
-        return { end: "more", requests: this.requests };
+        return "more";
       }
     }
     const last = await this.cutter.end();
     if (last) await this.upload(last);
     await this.uploading;
     await finishExport(this.tools, this.claim, this.row, this.uploadId);
-    return { end: "done", requests: this.requests };
+    return "done";
   }
 
   private isOver(): boolean {
-    return Date.now() > this.deadline || this.requests > maxRequests / 2;
+    return Date.now() > this.deadline || this.spent.requests > maxRequests;
   }
 
   private isLongOver(): boolean {
     const grace = this.tools.graceMs ?? defaultGraceMs;
-    return Date.now() > this.deadline + grace || this.requests > maxRequests;
+    const most = maxRequests + maxRequestsMore;
+    return Date.now() > this.deadline + grace || this.spent.requests > most;
   }
 
   private read(after: string) {
-    this.requests++;
+    // Where it ends is asked for besides, for many pages at once.
+    this.spent.requests += 1.1;
     return this.source.page(after);
   }
 
@@ -208,7 +216,7 @@ class Slice {
     }
     await this.uploading;
     this.tools.check();
-    this.requests += 2;
+    this.spent.requests += 2;
     this.uploading = this.store(part);
     this.uploading.catch(() => {});
   }

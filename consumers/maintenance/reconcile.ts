@@ -1,4 +1,4 @@
-import { type Database, connectDatabase } from "../../db/client.ts";
+import { connectDatabase, connectReplica, type Database } from "../../db/client.ts";
 import { underLease } from "../../db/job-leases.ts";
 import {
   beginScan,
@@ -9,7 +9,7 @@ import {
   type Scan,
 } from "../../db/reconcile-progress.ts";
 import { countWaiting } from "../../db/repairs.ts";
-import { type Config, requireSection } from "../../platform/config.ts";
+import { type Config, type DatabaseConfig, requireSection } from "../../platform/config.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { connectSearch } from "../../search/client.ts";
 import { findStrays, type IndexedLog, readIndices } from "../../search/compare-logs.ts";
@@ -50,7 +50,8 @@ export async function repairIndex({
   if (!config.sections.search) return;
   const db = connectDatabase(requireSection(config, "database"));
   const search = connectSearch(requireSection(config, "search"), searchTimeoutMs);
-  await underLease(db, "reconcile", leaseSeconds, () => reconcile(db, search, logger));
+  const replica = config.sections.readDatabase?.replica;
+  await underLease(db, "reconcile", leaseSeconds, () => reconcile(db, search, logger, { replica }));
 }
 
 /** One run: what is known to be lost first, then what was stored lately, then everything, then contents. */
@@ -58,14 +59,20 @@ export async function reconcile(
   db: Database,
   search: RepairTools["search"],
   logger: Logger,
-  limits = { runMs, maxWaiting },
+  options: {
+    replica?: DatabaseConfig | undefined;
+    limits?: { runMs: number; maxWaiting: number };
+  } = {},
 ): Promise<void> {
+  const { limits = { runMs, maxWaiting } } = options;
   const began = Date.now();
   const before = await readReconcileState(db);
   const hasLost = await watchIndices(before, db, search, logger);
   const state = hasLost ? await readReconcileState(db) : before;
   const room = limits.maxWaiting - (await countWaiting(db, limits.maxWaiting));
-  const tools = { db, search, logger, safeTime: state.safeTime };
+  const { safeTime } = state;
+  const replica = options.replica && connectReplica(options.replica, state.walPosition);
+  const tools = { db, replica, search, logger, safeTime };
   const budget: Budget = { until: began + limits.runMs - contentsMs, repairs: room };
 
   for (const scan of state.scans.values()) {

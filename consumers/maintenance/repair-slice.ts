@@ -21,7 +21,14 @@ import {
 import { indexMonth } from "../../search/index-template.ts";
 
 /** `safeTime`: milliseconds since 1970; everything stored before is in Postgres for all to see. */
-export type RepairTools = { db: Database; search: Client; logger: Logger; safeTime: number };
+export type RepairTools = {
+  db: Database;
+  /** Where sums over many logs are read from; what they say is wrong is looked at in `db`. */
+  replica?: Database | undefined;
+  search: Client;
+  logger: Logger;
+  safeTime: number;
+};
 
 /** What a run may still do: until a time, and so many repairs. */
 export type Budget = { until: number; repairs: number };

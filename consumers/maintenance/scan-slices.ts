@@ -1,4 +1,4 @@
-import { DatabaseUnavailable } from "../../db/client.ts";
+import { DatabaseUnavailable, sqlState } from "../../db/client.ts";
 import { sumSlices, sumTenants } from "../../db/compare-logs.ts";
 import { beginScan, saveScan, type Scan } from "../../db/reconcile-progress.ts";
 import { areEqual, type LogSums } from "../../events/log-slice.ts";
@@ -33,7 +33,7 @@ export async function runScan(scan: Scan, tools: RepairTools, budget: Budget): P
     at = { ...at, width: to - at.from };
     const began = Date.now();
     try {
-      const batch = await compareBatch(at, time, tools);
+      const batch = await compareOnReplica(at, time, tools);
       at = await repairBatch(at, batch, time, tools, budget);
     } catch (error) {
       // A statement that takes too long is one over too many logs.
@@ -50,6 +50,20 @@ export async function runScan(scan: Scan, tools: RepairTools, budget: Budget): P
 
 const narrower = (width: number) =>
   width <= widths.least ? width : Math.max(widths.least, Math.floor(width / 2));
+
+/** On the replica where there is one, and it has replayed what the run began with; else on the primary. */
+async function compareOnReplica(scan: Scan, time: Time, tools: RepairTools): Promise<Batch> {
+  const { replica } = tools;
+  if (!replica) return compareBatch(scan, time, tools);
+  try {
+    return await compareBatch(scan, time, { ...tools, db: replica });
+  } catch (error) {
+    // What takes the replica too long is over too many logs there as here.
+    const isElsewhere = error instanceof DatabaseUnavailable && sqlState(error) !== "57014";
+    if (!isElsewhere) throw error;
+    return compareBatch(scan, time, tools);
+  }
+}
 
 async function compareBatch(scan: Scan, time: Time, { db, search }: RepairTools): Promise<Batch> {
   if (scan.onlyTenant !== "") {

@@ -11,11 +11,14 @@ import type { NewAuditLog } from "../../events/audit-log.ts";
 import { startNeonEndpoint } from "../../local/neon-endpoint.ts";
 import { startOpenSearch } from "../../local/opensearch.ts";
 import { startPostgres } from "../../local/postgres.ts";
+import type { DatabaseConfig } from "../../platform/config.ts";
 import { connectSearch } from "../../search/client.ts";
 import { aliasesOf, indexLogs, refreshIndices } from "../../search/index-logs.ts";
 
 export type OwnBackends = {
   db: Database;
+  /** The same server by another name: a replica that has replayed everything. */
+  replica: DatabaseConfig & { fetchEndpoint: string };
   search: Client;
   pool: pg.Pool;
   query: <T extends pg.QueryResultRow>(text: string, values?: unknown[]) => Promise<T[]>;
@@ -31,12 +34,14 @@ export async function startOwnBackends(): Promise<OwnBackends> {
   ]);
   if ("missing" in openSearch) throw new Error(openSearch.missing);
   await migrateDatabase(postgres.url);
-  const neon = await startNeonEndpoint({ databaseUrl: postgres.url });
+  const readUrl = postgres.url.replace("127.0.0.1", "localhost");
+  const neon = await startNeonEndpoint({ databaseUrl: postgres.url, readUrl });
   const pool = new pg.Pool({ connectionString: postgres.url, max: 20 });
   // The server ends what is still open when it stops.
   pool.on("error", () => {});
   return {
     db: connectDatabase({ url: postgres.url, fetchEndpoint: neon.url }),
+    replica: { url: readUrl, fetchEndpoint: neon.url },
     search: connectSearch({ node: openSearch.url, auth: undefined }, 10_000),
     pool,
     query: async (text, values = []) => (await pool.query(text, values)).rows,

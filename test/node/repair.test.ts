@@ -1,8 +1,11 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test, vi } from "vitest";
 import { z } from "zod";
 import { reconcile } from "../../consumers/maintenance/reconcile.ts";
 import { readSettledMark } from "../../db/settled-mark.ts";
 import { firstIdAt, idTime } from "../../events/ids.ts";
+import type { DatabaseConfig } from "../../platform/config.ts";
 import { createLogger, type LogFields } from "../../platform/logger.ts";
 import { indexDocument } from "../../search/index-logs.ts";
 import "../provided.ts";
@@ -41,12 +44,15 @@ beforeEach(() => {
 });
 
 /** Compares everything from the beginning, whatever was compared when: one run, or as many as it takes. */
-async function compareAll(limits?: { runMs: number; maxWaiting: number }): Promise<void> {
+async function compareAll(
+  limits?: { runMs: number; maxWaiting: number },
+  replica?: DatabaseConfig,
+): Promise<void> {
   await own.query("delete from reconcile_progress where not holds_mark");
-  await reconcile(own.db, own.search, logger, limits);
+  await reconcile(own.db, own.search, logger, { replica, ...(limits ? { limits } : {}) });
   if (limits) return;
   for (let run = 0; run < 50 && (await unfinished()) > 0; run++)
-    await reconcile(own.db, own.search, logger);
+    await reconcile(own.db, own.search, logger, { replica });
 }
 
 async function unfinished(): Promise<number> {
@@ -129,6 +135,35 @@ describe.skipIf(searchMissing !== "")(`the comparison (skipped: ${searchMissing}
     const mark = await readSettledMark(own.db, tenant);
     expect(mark.indexedThrough).toBe(idTime(String(lost[0])));
     await expectWhole(ids);
+  });
+
+  test("sums the logs on the replica where there is one, and on the primary where that does not answer", async () => {
+    let asked = 0;
+    const counter = createServer(async (incoming, response) => {
+      asked++;
+      const body = Buffer.concat(await incoming.toArray());
+      const headers = Object.entries(incoming.headers).flatMap(([name, value]) =>
+        name.startsWith("neon") ? [[name, String(value)] satisfies [string, string]] : [],
+      );
+      const answer = await fetch(own.replica.fetchEndpoint, { method: "POST", headers, body });
+      response.writeHead(answer.status, { "content-type": "application/json" });
+      response.end(await answer.text());
+    });
+    counter.listen(0, "127.0.0.1");
+    await once(counter, "listening");
+    const address = counter.address();
+    const port = typeof address === "object" ? address?.port : 0;
+    const ids: string[] = [];
+    for (const fetchEndpoint of [`http://127.0.0.1:${port}/sql`, "http://127.0.0.1:9/sql"]) {
+      ids.push(...(await storedAndIndexed(50)));
+      const id = String(ids.at(-20));
+      await own.search.delete({ index: alias, id, routing: tenant, refresh: true });
+      const replica = { ...own.replica, fetchEndpoint };
+      expect(await repairsOf(() => compareAll(undefined, replica))).toEqual({ missing: 1 });
+      await expectWhole(ids);
+    }
+    counter.close();
+    expect(asked).toBeGreaterThan(0);
   });
 
   test("finds one lost log among many, by cutting the slice", async () => {
@@ -288,7 +323,9 @@ describe.skipIf(searchMissing !== "")(`an index that is lost (skipped: ${searchM
     await compareAll();
     await own.search.indices.delete({ index: `${alias}-1` });
     events = [];
-    await reconcile(own.db, own.search, logger, { runMs: 10_000, maxWaiting: 300 });
+    await reconcile(own.db, own.search, logger, {
+      limits: { runMs: 10_000, maxWaiting: 300 },
+    });
     expect(events).toContainEqual({ event: "index_lost", month });
     expect((await own.query("select 1 from pending_index")).length).toBe(300);
     let runs = 1;
@@ -303,7 +340,9 @@ describe.skipIf(searchMissing !== "")(`an index that is lost (skipped: ${searchM
       }
       const { indexedThrough } = await readSettledMark(own.db, tenant);
       if (indexedThrough > idTime(ids.at(-1) ?? "")) break;
-      await reconcile(own.db, own.search, logger, { runMs: 10_000, maxWaiting: 300 });
+      await reconcile(own.db, own.search, logger, {
+        limits: { runMs: 10_000, maxWaiting: 300 },
+      });
     }
     expect(runs).toBeGreaterThan(2);
     expect(runs).toBeLessThan(60);

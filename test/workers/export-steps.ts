@@ -56,7 +56,7 @@ export const toolsOf = (url: string, changes: Partial<ExportTools> = {}): Export
 export async function work(url: string, tools: ExportTools): Promise<Outcome["to"] | "none"> {
   const [message] = await sqs.receive(url, 60, 1);
   if (!message) return "none";
-  const { outcome } = await exportMessage(message, tools);
+  const outcome = await exportMessage(message, tools);
   if (outcome.to === "retry") await sqs.retryLater(url, [{ message, delaySeconds: 0 }]);
   else await sqs.delete(url, [message]);
   return outcome.to;
