@@ -1,7 +1,9 @@
 import { type SQL, sql } from "drizzle-orm";
+import { z } from "zod";
 import type { IdempotencyKey } from "../events/idempotency-key.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { type Database, sqlState } from "./client.ts";
+import { repeatable } from "./repeatable.ts";
 
 /** How long a request waits for another that holds its key or one of its events, in the database. */
 const waitMs = 3_000;
@@ -49,12 +51,57 @@ export function keyStatements(
     /** Part of the statement that does it: keeps what the answer names. */
     keep: (ids: SQL, made: SQL) => sql`
       update idempotency_keys set ids = ${ids}, made = ${made} where ${isRow} and nonce = ${nonce}::uuid`,
-    /** What the key stands for now. */
+    /** What the key stands for now: see parseKept. */
     read: () =>
       db.execute(sql`
-        select ids, made, nonce <> ${nonce}::uuid as is_replay, body_mac = ${bodyMac} as is_same_body
-        from idempotency_keys where ${isRow}`),
+        select ids, made, nonce, body_mac = ${bodyMac} as is_same_body
+        from idempotency_keys where ${isRow} and ids is not null`),
+    /** The first thing that the key stands for. */
+    firstId: sql`(select ids[1] from idempotency_keys where ${isRow})`,
   };
+}
+
+const keptRow = z.object({
+  ids: z.array(z.string()),
+  made: z.number(),
+  nonce: z.string(),
+  is_same_body: z.boolean(),
+});
+
+/** What a key stands for: where it is not this request's own, an earlier one's. */
+export type Kept = { ids: string[]; made: number; isReplay: boolean; isSameBody: boolean };
+
+/**
+ * @param nonces of all tries of this request
+ * @returns undefined where the key stands for nothing
+ */
+export function parseKept(row: unknown, nonces: ReadonlySet<string>): Kept | undefined {
+  if (row === undefined) return undefined;
+  const { nonce, is_same_body: isSameBody, ...kept } = keptRow.parse(row);
+  return { ...kept, isReplay: !nonces.has(nonce), isSameBody };
+}
+
+/**
+ * Tries something under a key, and once more where no answer came. Each try has a nonce of its own: the
+ * second finds what the first has committed, and does not take it for its own doing.
+ *
+ * @param attempt gets the nonce of the try, and those of all tries so far
+ * @returns null where another request holds what it needs
+ */
+export async function underKey<T>(
+  attempt: (nonce: string, nonces: ReadonlySet<string>) => Promise<T>,
+): Promise<T | null> {
+  const nonces = new Set<string>();
+  return repeatable(async () => {
+    const nonce = crypto.randomUUID();
+    nonces.add(nonce);
+    try {
+      return await attempt(nonce, nonces);
+    } catch (error) {
+      if (isHeldByAnother(error)) return null;
+      throw error;
+    }
+  });
 }
 
 /** Before the first claim of a batch: sets the time of all that it stores, and how long it waits for others. */

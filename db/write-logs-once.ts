@@ -5,8 +5,14 @@ import type { IdempotencyKey } from "../events/idempotency-key.ts";
 import { idTime } from "../events/ids.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { type Database, inTenant, sqlDetail, sqlState } from "./client.ts";
-import { batchTime, beginClaims, isHeldByAnother, keyStatements } from "./idempotency.ts";
-import { repeatable } from "./repeatable.ts";
+import {
+  batchTime,
+  beginClaims,
+  isHeldByAnother,
+  keyStatements,
+  parseKept,
+  underKey,
+} from "./idempotency.ts";
 import {
   beginWrite,
   insertLogs,
@@ -36,13 +42,6 @@ export type WrittenOnce =
 const otherContent = "ALE01";
 
 const resolved = z.array(z.object({ id: z.string(), is_new: z.boolean() }));
-const keyRow = z.object({
-  ids: z.array(z.string()),
-  made: z.number(),
-  is_replay: z.boolean(),
-  is_same_body: z.boolean(),
-});
-
 /**
  * Like writeLogs, for what is to be stored once: by the key of the request, by the events' own ids, or both.
  * Under a key a try of which no answer came is repeated: if it was committed, the answer is what it stored.
@@ -56,28 +55,20 @@ export async function writeLogsOnce(
   key: IdempotencyKey | undefined,
   createTenant: boolean,
 ): Promise<WrittenOnce> {
-  const write = () => withMonth(db, scope, () => tryOnce(db, scope, entries, key, createTenant));
-  return key === undefined ? write() : repeatable(write);
-}
-
-async function tryOnce(
-  db: Database,
-  scope: TenantScope,
-  entries: readonly LogOnce[],
-  key: IdempotencyKey | undefined,
-  createTenant: boolean,
-): Promise<WrittenOnce> {
+  const write = (nonce: string, nonces: ReadonlySet<string>) =>
+    withMonth(db, scope, () =>
+      key === undefined
+        ? writeEvents(db, scope, entries, createTenant, nonce)
+        : writeUnderKey(db, scope, entries, key, createTenant, nonce, nonces),
+    );
   try {
-    return key === undefined
-      ? await writeEvents(db, scope, entries, createTenant)
-      : await writeUnderKey(db, scope, entries, key, createTenant);
+    if (key !== undefined) return (await underKey(write)) ?? { outcome: "in progress" };
+    return await write(crypto.randomUUID(), new Set());
   } catch (error) {
     if (isHeldByAnother(error)) return { outcome: "in progress" };
-    if (sqlState(error) === otherContent) {
-      const places = sqlDetail(error)?.match(/\d+/g) ?? [];
-      return { outcome: "other content", places: places.map(Number) };
-    }
-    throw error;
+    if (sqlState(error) !== otherContent) throw error;
+    const places = sqlDetail(error)?.match(/\d+/g) ?? [];
+    return { outcome: "other content", places: places.map(Number) };
   }
 }
 
@@ -86,8 +77,8 @@ async function writeEvents(
   scope: TenantScope,
   entries: readonly LogOnce[],
   createTenant: boolean,
+  nonce: string,
 ): Promise<WrittenOnce> {
-  const nonce = crypto.randomUUID();
   const results = await inTenant(db, scope, [
     ...beginWrite(db, scope, createTenant),
     db.execute(beginClaims),
@@ -106,8 +97,9 @@ async function writeUnderKey(
   entries: readonly LogOnce[],
   key: IdempotencyKey,
   createTenant: boolean,
+  nonce: string,
+  nonces: ReadonlySet<string>,
 ): Promise<WrittenOnce> {
-  const nonce = crypto.randomUUID();
   const { claim, isMine, keep, read } = keyStatements(db, scope, key, nonce);
   const results = await inTenant(db, scope, [
     ...beginWrite(db, scope, createTenant),
@@ -117,12 +109,11 @@ async function writeUnderKey(
     db.execute(insertClaimed(scope, entries, nonce, isMine, keep)),
     read(),
   ]);
-  const row = results.at(-1)?.rows[0];
-  if (row === undefined) return { outcome: "tenant unknown" };
-  const kept = keyRow.parse(row);
-  if (!kept.is_same_body) return { outcome: "other body" };
-  const logs = kept.ids.map(storedLog);
-  return { outcome: "done", logs, made: kept.made, isReplay: kept.is_replay };
+  const kept = parseKept(results.at(-1)?.rows[0], nonces);
+  if (kept === undefined) return { outcome: "tenant unknown" };
+  const { ids, made, isReplay } = kept;
+  if (!kept.isSameBody) return { outcome: "other body" };
+  return { outcome: "done", logs: ids.map(storedLog), made, isReplay };
 }
 
 /** A log's time of storing is that of its id. */

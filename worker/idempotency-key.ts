@@ -37,27 +37,31 @@ export async function idempotencyKeyOf(
   path: string,
 ): Promise<IdempotencyKey | undefined> {
   const key = c.req.header("Idempotency-Key");
-  if (key === undefined) return undefined;
-  const { caller, config } = c.var;
-  const { hashSecret } = requireSection(config, "masking");
-  const body = await c.req.text();
-  return {
-    sub: caller.sub,
-    scope: `${c.req.method} ${path}`,
-    key,
-    bodyMac: compareMac("request", caller.tenantId, body, hashSecret),
-  };
+  return key === undefined ? undefined : newKey(c, path, key);
 }
 
-export const keyReused = (): ApiError =>
-  new ApiError(
-    "idempotency_key_reused",
-    "This Idempotency-Key was used with another body in the last 24 hours. Send a new key.",
-  );
+/** The same; where the request names none, one that no other request has. */
+export async function keyOrOwn(c: Context<AppEnv>, path: string): Promise<IdempotencyKey> {
+  return (await idempotencyKeyOf(c, path)) ?? newKey(c, path, crypto.randomUUID());
+}
 
-export const stillRunning = (): ApiError =>
-  new ApiError(
+async function newKey(c: Context<AppEnv>, path: string, key: string): Promise<IdempotencyKey> {
+  const { caller, config } = c.var;
+  const { hashSecret } = requireSection(config, "masking");
+  const bodyMac = compareMac("request", caller.tenantId, await c.req.text(), hashSecret);
+  return { sub: caller.sub, scope: `${c.req.method} ${path}`, key, bodyMac };
+}
+
+/** Why a request under a key was not done, as its client is told. */
+export function refuseUndone(outcome: "other body" | "in progress"): ApiError {
+  if (outcome === "other body")
+    return new ApiError(
+      "idempotency_key_reused",
+      "This Idempotency-Key was used with another body in the last 24 hours. Send a new key.",
+    );
+  return new ApiError(
     "request_in_progress",
     "A request with the same Idempotency-Key or event_id is still running. Send the same again soon.",
     { headers: { "Retry-After": "2" } },
   );
+}

@@ -1,3 +1,4 @@
+-- It takes the place of export_keys, which Workers of the release before still use; a later migration drops it.
 -- What callers named so that it is done once. A key belongs to a tenant, a caller, and a method with its
 -- path, for 24 hours. A row is kept by the transaction of what it names: no other sees one that is not done.
 create table idempotency_keys (

@@ -9,7 +9,7 @@ import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { writeScope } from "../auth/caller.ts";
 import type { AppEnv } from "../env.ts";
-import { idempotencyKeyOf, keyReused, stillRunning } from "../idempotency-key.ts";
+import { idempotencyKeyOf, refuseUndone } from "../idempotency-key.ts";
 import { publishLogs } from "./publish-logs.ts";
 import { tenantUnknown } from "./recording.ts";
 
@@ -99,9 +99,8 @@ function refusal(
     case "tenant unknown":
       return tenantUnknown();
     case "other body":
-      return keyReused();
     case "in progress":
-      return stillRunning();
+      return refuseUndone(written.outcome);
     case "other content": {
       const places = new Set(written.places);
       return eventReused(
