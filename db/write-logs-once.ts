@@ -122,6 +122,9 @@ const storedLog = (id: string): StoredLog => ({
   createdAt: new Date(idTime(id)).toISOString(),
 });
 
+const hasEvents = (entries: readonly LogOnce[]): boolean =>
+  entries.some(({ contentMac }) => contentMac !== null);
+
 const claimRows = (entries: readonly LogOnce[]): SQL => sql`
   json_to_recordset(${JSON.stringify(
     entries.map(({ log, contentMac }, n) => ({
@@ -131,9 +134,17 @@ const claimRows = (entries: readonly LogOnce[]): SQL => sql`
     })),
   )}::json) as claim (n integer, event_id text, content_mac text)`;
 
+/**
+ * What is known of a claim's event. LIMIT keeps it a look-up by key for each claim: as a join it may become
+ * a scan of all that the tenant sent in a week.
+ */
 const eventOf = ({ tenantId }: TenantScope): SQL => sql`
-  (event.tenant_id, event.user_wall, event.event_id)
-    = (${tenantId}, coalesce(app_user_wall(), ''), claim.event_id)`;
+  lateral (
+    select content_mac, nonce, log_id from event_ids
+    where tenant_id = ${tenantId} and user_wall = coalesce(app_user_wall(), '')
+      and event_ids.event_id = claim.event_id
+    limit 1
+  ) as event`;
 
 /**
  * Takes the events that no one has, always in the same order: two bulks with some of the same never wait for
@@ -148,7 +159,7 @@ function claimEvents(
   nonce: string,
   condition: SQL,
 ) {
-  if (entries.every(({ contentMac }) => contentMac === null)) return [];
+  if (!hasEvents(entries)) return [];
   const claims = claimRows(entries);
   return [
     db.execute(sql`
@@ -164,7 +175,7 @@ function claimEvents(
       where event_ids.created_at < clock_timestamp() - interval '7 days'`),
     db.execute(sql`
       select refuse_event_ids(array_agg(n order by n))
-      from ${claims} join event_ids event on ${eventOf(scope)}
+      from ${claims} cross join ${eventOf(scope)}
       where event.nonce <> ${nonce}::uuid and event.content_mac <> claim.content_mac and ${condition}
       having count(*) > 0`),
   ];
@@ -182,11 +193,15 @@ function insertClaimed(
     sql`(select array_agg(id order by n) from resolved)`,
     sql`(select count(*) from resolved where is_new)`,
   );
+  const ofNone = sql`
+    select n, audit_log_id(${batchTime}, n) as id, true as is_new from ${claimRows(entries)}`;
+  const ofEvents = sql`
+    select n, coalesce(event.log_id, audit_log_id(${batchTime}, n)) as id,
+      coalesce(event.nonce = ${nonce}::uuid, true) as is_new
+    from ${claimRows(entries)} left join ${eventOf(scope)} on true`;
   return sql`
     with resolved as materialized (
-      select n, coalesce(event.log_id, audit_log_id(${batchTime}, n)) as id,
-        coalesce(event.nonce = ${nonce}::uuid, true) as is_new
-      from ${claimRows(entries)} left join event_ids event on ${eventOf(scope)}
+      ${hasEvents(entries) ? ofEvents : ofNone}
       where ${condition}
     ), ${insertLogs(
       scope,
