@@ -150,9 +150,16 @@ export class ReplicaBehind extends DatabaseUnavailable {
 }
 
 /** The SQLSTATE of an error that the database gave. */
-export function sqlState(error: unknown): string | undefined {
-  if (error instanceof NeonDbError) return error.code;
-  return error instanceof Error && error.cause !== undefined ? sqlState(error.cause) : undefined;
+export const sqlState = (error: unknown): string | undefined => databaseError(error)?.code;
+
+/** The detail of one that a function of the schema raised. Of Postgres's own it may hold values. */
+export const sqlDetail = (error: unknown): string | undefined => databaseError(error)?.detail;
+
+function databaseError(error: unknown): NeonDbError | undefined {
+  if (error instanceof NeonDbError) return error;
+  return error instanceof Error && error.cause !== undefined
+    ? databaseError(error.cause)
+    : undefined;
 }
 
 /** Connections (08), resources (53), shut-down (57P0x), timeouts (57014, 55P03), conflicts (40): passing. */

@@ -32,12 +32,3 @@ export async function leaseOverdueExports(
   ]);
   return overdue.parse(result.rows).map((row) => ({ tenantId: row.tenant_id, id: row.id }));
 }
-
-/** Removes idempotency keys that no request may use any more. */
-export async function removeOldExportKeys(db: Database): Promise<void> {
-  await asRole(db, "audit_maintenance", [
-    db.execute(
-      sql`delete from export_keys where created_at < clock_timestamp() - interval '25 hours'`,
-    ),
-  ]);
-}

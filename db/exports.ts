@@ -6,10 +6,12 @@ import type {
   ExportStatus,
   ShownFilters,
 } from "../events/export.ts";
+import type { IdempotencyKey } from "../events/idempotency-key.ts";
 import type { LogFilter } from "../events/log-filter.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { type Database, inTenant } from "./client.ts";
-import { exportKeys, exportPipelines } from "./schema.ts";
+import { batchTime, beginClaims, keyStatements, parseKept, underKey } from "./idempotency.ts";
+import { exportPipelines } from "./schema.ts";
 
 export type ExportRow = typeof exportPipelines.$inferSelect;
 
@@ -22,74 +24,57 @@ export type NewExport = {
   requestedBy: string;
 };
 
-/** `replayed` where the key was used before within its time, and `sameBody` where that was with this body. */
-export type StartedExport = { row: ExportRow; replayed: boolean; sameBody: boolean };
+/** What was done, by this request or by an earlier one with its key; or why nothing was. */
+export type DoneOnce<T> =
+  | ({ outcome: "done"; isReplay: boolean } & T)
+  | { outcome: "other body" | "in progress" };
 
 /**
- * Stores an export, once for an idempotency key: requests that race for one wait for each other at its row.
- * It covers what was stored before the millisecond after the key was claimed, by the database's clock.
+ * Stores an export, once for an idempotency key. It covers what was stored before the millisecond after this
+ * request reached the database, by its clock.
  *
- * @param key the caller's own, or undefined: then every call is a new export
- * @param bodyMac says of two requests whether their bodies are the same
+ * @param key where the caller has named none, one that no other request has
  */
 export async function startExport(
   db: Database,
   scope: TenantScope,
   wanted: NewExport,
-  key: string | undefined,
-  bodyMac: string,
-): Promise<StartedExport> {
-  const nonce = crypto.randomUUID();
-  const { tenantId } = scope;
-  const keyOrNonce = key ?? nonce;
-  const [, , rows] = await inTenant(db, scope, [
-    db.execute(sql`
-      insert into export_keys (tenant_id, sub, key, body_mac, nonce, export_id, created_at)
-      select ${tenantId}, ${wanted.requestedBy}, ${keyOrNonce}, ${bodyMac}, ${nonce}::uuid, audit_log_id(at, 0), at
-      from (select date_trunc('milliseconds', clock_timestamp()) as at) as stamp
-      on conflict (tenant_id, sub, key) do update set
-        body_mac = excluded.body_mac, nonce = excluded.nonce,
-        export_id = excluded.export_id, created_at = excluded.created_at
-      where export_keys.created_at < clock_timestamp() - interval '24 hours'`),
-    db.execute(sql`
-      insert into export_pipelines (
-        tenant_id, id, format, compression, columns, filters, shown_filters, requested_by, created_at, upper_id
-      )
-      select
-        tenant_id, export_id, ${wanted.format}, ${wanted.compression}, ${JSON.stringify(wanted.columns)}::json,
-        ${JSON.stringify(wanted.filters)}::json, ${JSON.stringify(wanted.shownFilters)}::json,
-        ${wanted.requestedBy}, created_at, first_id_at(created_at + interval '1 millisecond')
-      from export_keys
-      where tenant_id = ${tenantId} and sub = ${wanted.requestedBy} and key = ${keyOrNonce}
-        and nonce = ${nonce}::uuid`),
-    db
-      .select({ row: exportPipelines, nonce: exportKeys.nonce, bodyMac: exportKeys.bodyMac })
-      .from(exportKeys)
-      .innerJoin(
-        exportPipelines,
-        and(
-          eq(exportPipelines.tenantId, exportKeys.tenantId),
-          eq(exportPipelines.id, exportKeys.exportId),
-        ),
-      )
-      .where(
-        and(
-          eq(exportKeys.tenantId, tenantId),
-          eq(exportKeys.sub, wanted.requestedBy),
-          eq(exportKeys.key, keyOrNonce),
-        ),
-      ),
-  ]);
-  const [found] = rows;
-  if (!found) throw new Error("The export that was stored is not there.");
-  return {
-    row: found.row,
-    replayed: found.nonce !== nonce,
-    sameBody: found.bodyMac === bodyMac,
-  };
+  key: IdempotencyKey,
+): Promise<DoneOnce<{ row: ExportRow }>> {
+  const done = await underKey(async (nonce, nonces) => {
+    const { claim, isMine, keep, read, firstId } = keyStatements(db, scope, key, nonce);
+    const [, , , kept, rows] = await inTenant(db, scope, [
+      db.execute(beginClaims),
+      claim(sql`true`),
+      db.execute(sql`
+        with started as (
+          insert into export_pipelines (
+            tenant_id, id, format, compression, columns, filters, shown_filters, requested_by, created_at,
+            upper_id
+          )
+          select
+            ${scope.tenantId}, audit_log_id(at, 0), ${wanted.format}, ${wanted.compression},
+            ${JSON.stringify(wanted.columns)}::json, ${JSON.stringify(wanted.filters)}::json,
+            ${JSON.stringify(wanted.shownFilters)}::json, ${wanted.requestedBy}, at,
+            first_id_at(at + interval '1 millisecond')
+          from (select ${batchTime} as at) as stamp
+          where ${isMine}
+          returning id
+        )
+        ${keep(sql`(select array_agg(id) from started)`, sql`1`)}`),
+      read(),
+      db.select().from(exportPipelines).where(isExportOf(scope, firstId)),
+    ]);
+    return { kept: parseKept(kept.rows[0], nonces), row: rows[0] };
+  });
+  if (done === null) return { outcome: "in progress" };
+  const { kept, row } = done;
+  if (!kept || !row) throw new Error("The export that was stored is not there.");
+  if (!kept.isSameBody) return { outcome: "other body" };
+  return { outcome: "done", isReplay: kept.isReplay, row };
 }
 
-const isExport = (scope: TenantScope, id: string): SQL | undefined =>
+const isExportOf = (scope: TenantScope, id: string | SQL): SQL | undefined =>
   and(eq(exportPipelines.tenantId, scope.tenantId), eq(exportPipelines.id, id));
 
 /** One export, or undefined where the tenant has none of this id. */
@@ -98,7 +83,7 @@ export async function readExport(
   scope: TenantScope,
   id: string,
 ): Promise<ExportRow | undefined> {
-  const query = db.select().from(exportPipelines).where(isExport(scope, id));
+  const query = db.select().from(exportPipelines).where(isExportOf(scope, id));
   const [rows] = await inTenant(db, scope, [query]);
   return rows[0];
 }
@@ -140,20 +125,49 @@ export async function cancelExport(
   });
 }
 
-/** Makes a failed export pending again, at its checkpoint. */
+const pendingAgain = {
+  status: "PENDING",
+  finishedAt: null,
+  tries: 0,
+  dueAt: sql`clock_timestamp() + interval '60 seconds'`,
+  errorCode: null,
+  errorMessage: null,
+} as const;
+
+/** Makes a failed export pending again, at its checkpoint; once for an idempotency key, where there is one. */
 export async function retryExport(
   db: Database,
   scope: TenantScope,
   id: string,
-): Promise<ChangedExport> {
-  return change(db, scope, id, ["FAILED"], {
-    status: "PENDING",
-    finishedAt: null,
-    tries: 0,
-    dueAt: sql`clock_timestamp() + interval '60 seconds'`,
-    errorCode: null,
-    errorMessage: null,
+  key: IdempotencyKey | undefined,
+): Promise<DoneOnce<ChangedExport>> {
+  if (key === undefined) {
+    const changed = await change(db, scope, id, ["FAILED"], pendingAgain);
+    return { outcome: "done", isReplay: false, ...changed };
+  }
+  const done = await underKey(async (nonce, nonces) => {
+    const { claim, isMine, keep, read } = keyStatements(db, scope, key, nonce);
+    const update = db
+      .update(exportPipelines)
+      .set(pendingAgain)
+      .where(and(isExportOf(scope, id), eq(exportPipelines.status, "FAILED"), isMine))
+      .returning({ id: exportPipelines.id });
+    const [, , , kept, rows] = await inTenant(db, scope, [
+      db.execute(beginClaims),
+      claim(sql`true`),
+      // Where it was not failed the key stands for nothing, and is free.
+      db.execute(sql`
+        with changed as ${update} ${keep(sql`(select array_agg(id) from changed)`, sql`1`)}`),
+      read(),
+      db.select().from(exportPipelines).where(isExportOf(scope, id)),
+    ]);
+    return { kept: parseKept(kept.rows[0], nonces), row: rows[0] };
   });
+  if (done === null) return { outcome: "in progress" };
+  const { kept, row } = done;
+  if (kept?.isSameBody === false) return { outcome: "other body" };
+  const isReplay = kept?.isReplay === true;
+  return { outcome: "done", isReplay, row, changed: kept !== undefined };
 }
 
 async function change(
@@ -167,9 +181,9 @@ async function change(
     db
       .update(exportPipelines)
       .set(changes)
-      .where(and(isExport(scope, id), inArray(exportPipelines.status, from)))
+      .where(and(isExportOf(scope, id), inArray(exportPipelines.status, from)))
       .returning({ id: exportPipelines.id }),
-    db.select().from(exportPipelines).where(isExport(scope, id)),
+    db.select().from(exportPipelines).where(isExportOf(scope, id)),
   ]);
   return { row: rows[0], changed: changed.length > 0 };
 }

@@ -166,21 +166,6 @@ export const exportParts = pgTable(
   ],
 );
 
-/** The idempotency keys of exports. */
-export const exportKeys = pgTable(
-  "export_keys",
-  {
-    tenantId: text("tenant_id").notNull(),
-    sub: text("sub").notNull(),
-    key: text("key").notNull(),
-    bodyMac: text("body_mac").notNull(),
-    nonce: uuid("nonce").notNull(),
-    exportId: uuid("export_id").notNull(),
-    createdAt: storedAt("created_at"),
-  },
-  (table) => [primaryKey({ columns: [table.tenantId, table.sub, table.key] })],
-);
-
 /** Messages that could not be processed, and why. */
 export const deadLetters = pgTable("dead_letters", {
   id: uuid("id").primaryKey(),

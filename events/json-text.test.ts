@@ -2,13 +2,14 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { objectText } from "../test/workers/json-texts.ts";
 import {
+  compactJson,
   elements,
   isDeeperThan,
   isTextDeeperThan,
-  type Leaf,
   leaves,
-  members,
   memberText,
+  members,
+  type Leaf,
 } from "./json-text.ts";
 
 const keysOf = (text: string) => Array.from(members(text), (member) => member.key);
@@ -148,4 +149,14 @@ describe("depth", () => {
     expect(isDeeperThan(JSON.parse(text), 20)).toBe(true);
     expect(isTextDeeperThan(text, 20)).toBe(true);
   });
+});
+
+test.each([
+  ['{ "a" : [ 1.10 , "x y\\" z" ] ,\r\n\t"b": { } }', '{"a":[1.10,"x y\\" z"],"b":{}}'],
+  ['{"a":1}', '{"a":1}'],
+  [' "  " ', '"  "'],
+  ["9007199254740993 ", "9007199254740993"],
+])("a text without the spaces between its tokens: %s", (text, compact) => {
+  expect(compactJson(text)).toBe(compact);
+  expect(JSON.parse(compactJson(text))).toEqual(JSON.parse(text));
 });

@@ -85,6 +85,21 @@ export function memberText(text: string, key: string): string | undefined {
   return found;
 }
 
+/** The same without the spaces between its tokens. */
+export function compactJson(text: string): string {
+  let compact = "";
+  let from = 0;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) at = skipString(text, at) - 1;
+    else if (isSpace(code)) {
+      compact += text.slice(from, at);
+      from = at + 1;
+    }
+  }
+  return compact + text.slice(from);
+}
+
 /** A leaf of a JSON value: its path (keys joined by dots; an array's elements share its path) and its text. */
 export type Leaf = { path: string; value: string };
 

@@ -2,6 +2,7 @@ import { sql } from "drizzle-orm";
 import { connectSqs } from "../../aws/sqs.ts";
 import { readBacklog, recordBackpressure } from "../../db/backlog.ts";
 import { asRole, connectDatabase } from "../../db/client.ts";
+import { removeOldKeys } from "../../db/old-keys.ts";
 import { type Config, parseConfig, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import { createLogger, type LogFields, type Logger } from "../../platform/logger.ts";
@@ -24,6 +25,7 @@ const jobs = {
   sweep_logs: sweepLogs,
   sweep_exports: sweepPipelines,
   watch_backlog: watchBacklog,
+  remove_old_keys: removeKeys,
   reindex: continueReindex,
   reconcile: repairIndex,
 };
@@ -75,6 +77,13 @@ async function sweepPipelines({ config, env, logger, event }: Work): Promise<voi
   if (sent === 0) return;
   logger.warning("exports_swept", { exports: sent });
   await env.EXPORT_POLLER.getByName(firstPoller).wake();
+}
+
+const removalMs = 10_000;
+
+async function removeKeys({ config, event }: Work): Promise<void> {
+  const db = connectDatabase(requireSection(config, "database"));
+  event["old_keys_removed"] = await removeOldKeys(db, Date.now() + removalMs);
 }
 
 /** Says once when the index falls far behind what is written, and once when it has caught up. */

@@ -1,6 +1,6 @@
 import type { Sqs } from "../../aws/sqs.ts";
 import type { Database } from "../../db/client.ts";
-import { leaseOverdueExports, removeOldExportKeys } from "../../db/export-sweep.ts";
+import { leaseOverdueExports } from "../../db/export-sweep.ts";
 import { exportMessageFor } from "../../events/messages.ts";
 
 const exportsPerSweep = 100;
@@ -14,7 +14,6 @@ const busyGraceSeconds = 600;
  * @returns how many exports were sent
  */
 export async function sweepExports(db: Database, sqs: Sqs, queueUrl: string): Promise<number> {
-  await removeOldExportKeys(db);
   const { waiting } = await sqs.depth(queueUrl);
   const found = await leaseOverdueExports(db, exportsPerSweep, waiting > 0 ? busyGraceSeconds : 0);
   const messages = found.map(({ tenantId, id }) => exportMessageFor(tenantId, id, "sweep"));

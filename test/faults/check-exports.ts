@@ -47,8 +47,8 @@ export async function checkExports(
 ): Promise<Check[]> {
   const { rows } = await world.database.query(
     `select export_pipelines.tenant_id, id, status, error_message, key, export_pipelines.created_at
-     from export_pipelines left join export_keys
-       on (export_keys.tenant_id, export_id) = (export_pipelines.tenant_id, id)`,
+     from export_pipelines left join idempotency_keys
+       on (idempotency_keys.tenant_id, ids[1], scope) = (export_pipelines.tenant_id, id, 'POST /logs/export')`,
   );
   const exports = rowsSchema.parse(rows);
   const over: string[] = [];

@@ -94,3 +94,15 @@ test("a log that no one sent is noticed", () => {
     "what is in Postgres is what was sent": 1,
   });
 });
+
+test("what was sent several times under one key must be there once", () => {
+  const ledger = new Ledger();
+  const ids = ["id of one"];
+  ledger.wrote({ tenant, kind: "single", logs: [one], outcome: "acknowledged", ids, tries: 3 });
+  const broken = (stored: StoredLog[]) =>
+    checkStored(ledger, stored).flatMap((check) => (check.broken.length > 0 ? [check.name] : []));
+  expect(broken([rowOf(one)])).toEqual([]);
+  const name = "what was repeated under one key is there exactly once";
+  expect(broken([])).toContain(name);
+  expect(broken([rowOf(one), rowOf(one, "another id")])).toContain(name);
+});

@@ -12,6 +12,7 @@ export function checkStored(ledger: Ledger, stored: readonly StoredLog[]): Check
   const once: string[] = [];
   const whole: string[] = [];
   const refused: string[] = [];
+  const repeated: string[] = [];
 
   for (const write of ledger.writes) {
     const found = write.logs.map(rowsOf);
@@ -27,6 +28,9 @@ export function checkStored(ledger: Ledger, stored: readonly StoredLog[]): Check
       if (write.outcome === "acknowledged" && !rows.some((row) => row.id === write.ids[n]))
         acknowledged.push(`log ${write.ids[n]} (${log.marker}) was acknowledged and is not there`);
     }
+    const isRepeated = (write.tries ?? 1) > 1 && write.outcome === "acknowledged";
+    if (isRepeated && !found.every((rows) => rows.length === 1))
+      repeated.push(`a ${write.kind} sent ${write.tries} times under one key is not there once`);
     const count = found.filter((rows) => rows.length > 0).length;
     if (write.outcome === "refused" && count > 0)
       refused.push(`of an invalid write ${count} logs are stored`);
@@ -45,6 +49,11 @@ export function checkStored(ledger: Ledger, stored: readonly StoredLog[]): Check
     },
     { name: "what is in Postgres is what was sent", checked: stored.length, broken: equal },
     { name: "no log is there twice for one request", checked: sent, broken: once },
+    {
+      name: "what was repeated under one key is there exactly once",
+      checked: ledger.writes.filter(({ tries = 1 }) => tries > 1).length,
+      broken: repeated,
+    },
     {
       name: "a bulk is stored whole or not at all",
       checked: ledger.writes.filter(({ kind }) => kind === "bulk").length,

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import type { ApiClient } from "./api-client.ts";
+import type { Answer, ApiClient } from "./api-client.ts";
 import type { Ledger } from "./ledger.ts";
 import { pick, searchWords, userIds } from "./make-log.ts";
 
@@ -98,9 +98,14 @@ async function start(
   }
   ledger.count(`export ${answer.status}`);
   if (answer.status === 202) return started.parse(JSON.parse(answer.text)).data.id;
-  if (answer.status !== 503)
+  if (!mayPass(answer))
     ledger.broken.push(`an export was answered with ${answer.status} ${answer.text}`);
   return undefined;
+}
+
+/** What a fault explains, and a repetition may mend; also that the request before is still running. */
+function mayPass({ status, headers }: Answer): boolean {
+  return [409, 503].includes(status) && headers.get("retry-after") !== null;
 }
 
 async function cancel(client: ApiClient, ledger: Ledger, id: string): Promise<void> {

@@ -10,6 +10,8 @@ export type Write = {
   outcome: WriteOutcome;
   /** The ids of the 201, in the order of `logs`. */
   ids: readonly string[];
+  /** How often it was sent, under one idempotency key; left out where it had none. */
+  tries?: number;
 };
 
 /** A log that was acknowledged, as its sender knows it. */

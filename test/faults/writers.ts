@@ -19,7 +19,7 @@ export type WriterOptions = {
   signal: AbortSignal;
 };
 
-const share = { bulk: 0.25, refused: 0.02, poisoned: 0.004, large: 0.01 };
+const share = { keyed: 0.3, bulk: 0.25, refused: 0.02, poisoned: 0.004, large: 0.01 };
 const largeBytes = 60_000;
 
 /** Writes for one tenant after the other until it is told to stop. */
@@ -29,12 +29,13 @@ export async function runWriter(options: WriterOptions): Promise<void> {
     const client = clients[Math.floor(random() * clients.length)];
     if (!client) return;
     const markers = `${name}-${n}`;
+    const key = random() < share.keyed ? { key: `key of ${markers}`, signal } : undefined;
     if (random() < share.refused) await writeRefused(client, ledger, makeLog(random, markers));
     else if (random() < share.bulk) {
       const size = 1 + Math.floor(random() * random() * 60);
       const logs = Array.from({ length: size }, (_, at) => oneLog(random, `${markers}-${at}`));
-      await write(client, ledger, "bulk", logs);
-    } else await write(client, ledger, "single", [oneLog(random, markers)]);
+      await write(client, ledger, "bulk", logs, key);
+    } else await write(client, ledger, "single", [oneLog(random, markers)], key);
     await sleep(random() * 2 * thinkMs);
   }
 }
@@ -78,20 +79,35 @@ export async function writeManyLarge(
   }
 }
 
+/** Under a key a request that failed is sent again, with longer and longer waits, until this many tries or the end. */
+const mostTries = 15;
+const longestWaitMs = 3_000;
+type Keyed = { key: string; signal: AbortSignal };
+
 async function write(
   client: ApiClient,
   ledger: Ledger,
   kind: Write["kind"],
   logs: readonly SentLog[],
+  keyed?: Keyed,
 ): Promise<void> {
   const isBulk = kind === "bulk";
+  const path = isBulk ? "/logs/bulk" : "/logs";
   const body = isBulk ? `{"logs":[${logs.map(({ text }) => text).join(",")}]}` : logs[0]?.text;
-  const answer = await answerOf(client, isBulk ? "/logs/bulk" : "/logs", body ?? "");
-  ledger.count(`${kind} ${answer?.status ?? "no answer"}`);
+  const headers = keyed === undefined ? {} : { "idempotency-key": keyed.key };
+  let answer: Answer | undefined;
+  let tries = 0;
+  const limit = keyed === undefined ? 1 : mostTries;
+  do {
+    if (tries > 0) await sleep(Math.min(longestWaitMs, 200 * 2 ** tries));
+    answer = await answerOf(client, path, body ?? "", headers);
+    tries++;
+    ledger.count(`${kind}${keyed ? " keyed" : ""} ${answer?.status ?? "no answer"}`);
+  } while (mayPass(answer, keyed) && tries < limit && !keyed?.signal.aborted);
+  const sent = { tenant: client.tenant, kind, logs, ...(keyed ? { tries } : {}) };
   if (answer?.status !== 201) {
-    ledger.wrote({ tenant: client.tenant, kind, logs, outcome: "unknown", ids: [] });
-    // A fault is told by a broken connection, or by 503 with its Retry-After.
-    if (answer && (answer.status !== 503 || answer.headers.get("retry-after") === null))
+    ledger.wrote({ ...sent, outcome: "unknown", ids: [] });
+    if (answer && !mayPass(answer, keyed))
       ledger.broken.push(`a valid ${kind} write was answered with ${answer.status} ${answer.text}`);
     return;
   }
@@ -99,7 +115,17 @@ async function write(
   const ids = isBulk ? createdMany.parse(body201).data.log_ids : [created.parse(body201).data.id];
   if (ids.length !== logs.length)
     ledger.broken.push(`${logs.length} logs were answered with ${ids.length} ids`);
-  ledger.wrote({ tenant: client.tenant, kind, logs, outcome: "acknowledged", ids });
+  ledger.wrote({ ...sent, outcome: "acknowledged", ids });
+}
+
+/**
+ * What a fault explains: a broken connection, or 503 with its Retry-After; and under a key 409 with one, while
+ * the try before is still running.
+ */
+function mayPass(answer: Answer | undefined, keyed: Keyed | undefined): boolean {
+  if (!answer) return true;
+  const isPassing = answer.status === 503 || (keyed !== undefined && answer.status === 409);
+  return isPassing && answer.headers.get("retry-after") !== null;
 }
 
 /** A mistake of the sender: it must be refused whatever fails, and must never be stored. */
@@ -116,9 +142,10 @@ async function answerOf(
   client: ApiClient,
   path: string,
   body: string,
+  headers: Record<string, string> = {},
 ): Promise<Answer | undefined> {
   try {
-    return await client.call("POST", path, body);
+    return await client.call("POST", path, body, headers);
   } catch {
     return undefined;
   }

@@ -37,7 +37,7 @@ test("an export waits for a log that was stored before it was asked for and comm
      select audit_log_id(at, 0), $1, at, at, 'test', 'a', 'INFO', 'user', 'r', '1' from stamp returning id`,
     [tenantId],
   );
-  const { row } = await startExport(
+  const started = await startExport(
     db,
     { tenantId, userId: null },
     {
@@ -48,9 +48,10 @@ test("an export waits for a log that was stored before it was asked for and comm
       shownFilters: {},
       requestedBy: "alice",
     },
-    undefined,
-    "mac",
+    { sub: "alice", scope: "POST /logs/export", key: "k", bodyMac: "mac" },
   );
+  if (started.outcome !== "done") throw new Error(started.outcome);
+  const { row } = started;
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(await isSettled(db, tenantId, row.upperId, false)).toBe(false);
   expect((await readRange(db, exportRange(row), row.upperId)).rows).toEqual([]);

@@ -226,7 +226,10 @@ async function claimed() {
     shownFilters: {},
     requestedBy: "alice",
   } as const;
-  const { row } = await startExport(db, scope(), wanted, undefined, "mac");
+  const key = { sub: "alice", scope: "POST /logs/export", key: randomUUID(), bodyMac: "mac" };
+  const started = await startExport(db, scope(), wanted, key);
+  if (started.outcome !== "done") throw new Error(started.outcome);
+  const { row } = started;
   const claim = await claimExport(db, tenantId, row.id);
   return { tenantId, id: row.id, fence: claim?.row.fence ?? 0 };
 }

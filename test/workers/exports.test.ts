@@ -204,6 +204,25 @@ describe("an export that has not begun", () => {
     expectProblem(await caller.call("POST", `${path}/retry`), 409, "conflict");
   });
 
+  test("is retried once for its key, and a retry that was refused leaves the key free", async () => {
+    const { url } = await newQueue();
+    const caller = callerOf(workersWith({ SQS_EXPORT_QUEUE_URL: url }), { tenant_id: newTenant() });
+    const { id } = await start(caller);
+    const retry = (key: string) =>
+      caller.call("POST", `/api/v1/logs/export/${id}/retry`, undefined, { "Idempotency-Key": key });
+    expectProblem(await retry("k"), 409, "conflict");
+    await rowsOf(sql`update export_pipelines set status = 'FAILED' where id = ${id}`);
+    const answers = await Promise.all([retry("k"), retry("k"), retry("k"), retry("other")]);
+    const replays = answers.filter((one) => one.headers.get("Idempotency-Replayed") === "true");
+    const won = answers.filter(({ status }) => status === 202);
+    // Whichever key came first, the other finds nothing to retry.
+    expect([3, 1]).toContain(won.length);
+    expect(replays).toHaveLength(won.length - 1);
+    for (const one of answers.filter(({ status }) => status !== 202))
+      expectProblem(one, 409, "conflict");
+    for (const one of won) expect(one.headers.get("Location")).toBe(`/api/v1/logs/export/${id}`);
+  });
+
   test("is found by the sweep where its message was never sent", async () => {
     vi.spyOn(console, "warn").mockImplementation(() => {});
     const lost = workersWith({ SQS_ENDPOINT: "http://127.0.0.1:9" });

@@ -6,6 +6,12 @@ import { ApiError } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
 import { auditors, requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
+import {
+  idempotencyHeaders,
+  idempotencyKeyOf,
+  refuseUndone,
+  replayedHeader,
+} from "../idempotency-key.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { answerOf, exportAnswer, exportParams, exportUnknown } from "./export-answer.ts";
 import { publishExport } from "./publish-export.ts";
@@ -17,11 +23,11 @@ export const retryExportRoute = createRoute({
   summary: "Try a failed export again",
   description: "It goes on from its checkpoint, where S3 still has what was uploaded.",
   middleware: [requireRole(...auditors)] as const,
-  request: { params: exportParams },
+  request: { params: exportParams, headers: idempotencyHeaders },
   responses: {
     202: {
       description: "It will go on.",
-      headers: z.object({ Location: z.string() }),
+      headers: z.object({ Location: z.string(), ...replayedHeader }),
       content: { "application/json": { schema: exportAnswer } },
     },
     ...problemAnswers(401, 403, 404, 409, 422, 503),
@@ -32,14 +38,18 @@ export const retryExport: RouteHandler<typeof retryExportRoute, AppEnv> = async 
   const { caller, config } = c.var;
   const { pipeline_id: id } = c.req.valid("param");
   const db = connectDatabase(requireSection(config, "database"));
-  const { row, changed } = await makePending(db, readScope(caller), id);
+  const key = await idempotencyKeyOf(c, `/logs/export/${id.toLowerCase()}/retry`);
+  const retried = await makePending(db, readScope(caller), id, key);
+  if (retried.outcome !== "done") throw refuseUndone(retried.outcome);
+  const { row, changed, isReplay } = retried;
   if (!row) throw exportUnknown();
   if (!changed)
     throw new ApiError(
       "conflict",
       `The export is ${row.status}: only a FAILED one can be retried.`,
     );
-  publishExport(c, id);
+  if (isReplay) c.header("Idempotency-Replayed", "true");
+  if (row.status === "PENDING") publishExport(c, id);
   c.header("Location", `/api/v1/logs/export/${id}`);
   return c.json({ data: await answerOf(row, config) }, 202);
 };

@@ -1,6 +1,4 @@
 import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
-import { connectDatabase } from "../../db/client.ts";
-import { writeLogs } from "../../db/write-logs.ts";
 import {
   maxBulkBytes,
   maxBulkEntries,
@@ -9,23 +7,30 @@ import {
 } from "../../events/audit-log.ts";
 import { elements, memberText } from "../../events/json-text.ts";
 import { isTooLarge, newAuditLog } from "../../events/new-audit-log.ts";
-import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { writeScope } from "../auth/caller.ts";
 import { requireRole, writers } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
+import { idempotencyHeaders, replayedHeader } from "../idempotency-key.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
-import { publishLogs } from "./publish-logs.ts";
-import { checkOwnName, recordingOf, tenantUnknown } from "./recording.ts";
+import { checkOwnName, recordingOf } from "./recording.ts";
+import { storeLogs } from "./store-logs.ts";
+
+const path = "/logs/bulk";
+
+const affectedRows = z.int().meta({
+  description: "How many logs were stored: fewer than entries where an event_id was sent before.",
+});
 
 export const createLogsRoute = createRoute({
   method: "post",
-  path: "/logs/bulk",
+  path,
   operationId: "createLogs",
   summary: "Store up to 100 audit logs, all or none",
   middleware: [requireRole(...writers), jsonBody(maxBulkBytes)] as const,
   request: {
+    headers: idempotencyHeaders,
     body: {
       required: true,
       content: {
@@ -42,16 +47,18 @@ export const createLogsRoute = createRoute({
   },
   responses: {
     201: {
-      description: "All stored, in the order that they were sent.",
+      description:
+        "All are stored, in the order that they were sent. An event_id that was sent before has the id of its first log.",
+      headers: z.object(replayedHeader),
       content: {
         "application/json": {
           schema: z.object({
-            data: z.object({ affected_rows: z.int(), log_ids: z.array(z.uuid()) }),
+            data: z.object({ affected_rows: affectedRows, log_ids: z.array(z.uuid()) }),
           }),
         },
       },
     },
-    ...problemAnswers(400, 401, 403, 413, 415, 422, 503),
+    ...problemAnswers(400, 401, 403, 409, 413, 415, 422, 503),
   },
 });
 
@@ -65,16 +72,16 @@ export const createLogs: RouteHandler<typeof createLogsRoute, AppEnv> = async (c
     sent.map((log, n) => ({ path: `/logs/${n}/user_id`, userId: log.user_id })),
   );
   const recording = recordingOf(caller, config);
-  const logs = await Promise.all(
-    sent.map((log, n) => newAuditLog(log, texts[n] ?? "{}", recording, `/logs/${n}`)),
+  const entries = await Promise.all(
+    sent.map(async (one, n) => {
+      const text = texts[n] ?? "{}";
+      const at = `/logs/${n}`;
+      return { sent: one, text, log: await newAuditLog(one, text, recording, at), at };
+    }),
   );
-  const db = connectDatabase(requireSection(config, "database"));
-  const stored = await writeLogs(db, scope, logs, requireSection(config, "tenants").autoCreate);
-  if (!stored) throw tenantUnknown();
-  const ids = stored.map((log) => log.id);
-  publishLogs(c, caller.tenantId, ids);
-  c.var.event["logs"] = ids.length;
-  return c.json({ data: { affected_rows: ids.length, log_ids: ids } }, 201);
+  const { logs, made } = await storeLogs(c, path, entries);
+  c.var.event["logs"] = made;
+  return c.json({ data: { affected_rows: made, log_ids: logs.map(({ id }) => id) } }, 201);
 };
 
 /** Each entry's own JSON text. */
