@@ -16,6 +16,7 @@ export const problems = {
   internal: { status: 500, title: "Something went wrong here" },
   database_unavailable: { status: 503, title: "The database does not answer" },
   queue_unavailable: { status: 503, title: "The queue does not answer" },
+  token_keys_unavailable: { status: 503, title: "The keys of tokens cannot be had" },
   search_unavailable: { status: 503, title: "The search took too long" },
   misconfigured: { status: 503, title: "The service is not configured for this" },
 } as const;

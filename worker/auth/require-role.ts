@@ -13,7 +13,7 @@ export function requireRole(...allowed: ["platform_admin"] | [TenantRole, ...Ten
   const isForPlatform = allowed[0] === "platform_admin";
   return createMiddleware<AppEnv>(async (c, next) => {
     const config = requireSection(c.var.config, "tokens");
-    const bearer = await verifyToken(c.req.header("Authorization"), config);
+    const bearer = await verifyToken(c.req.header("Authorization"), config, c.var.logger);
     Object.assign(c.var.event, { tenant_id: bearer.tenantId, sub: bearer.sub });
     if (!allowed.some((role) => bearer.roles.has(role))) {
       throw new ApiError("forbidden", `This needs one of the roles ${allowed.join(", ")}.`);
