@@ -43,6 +43,9 @@ const storedAt = (name: string) =>
 export const tenants = pgTable("tenants", {
   id: text("id").primaryKey(),
   createdAt: storedAt("created_at"),
+  name: text("name"),
+  status: text("status", { enum: ["active", "suspended"] }).notNull(),
+  tokensNotBefore: at("tokens_not_before"),
 });
 
 export const auditLogs = pgTable(

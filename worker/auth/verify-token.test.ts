@@ -19,6 +19,7 @@ const bearerOf = (authorization: string | undefined) => verifyToken(authorizatio
 const signedBy = (algorithm: "HS256" | "HS384" | "HS512", ...secrets: string[]) => ({
   keys: { kind: "secrets", algorithm, secrets } as const,
 });
+const forever = { maxAgeSeconds: Infinity };
 const nowSeconds = () => Math.floor(Date.now() / 1000);
 const goodClaims = () => ({
   tenant_id: "acme",
@@ -76,7 +77,11 @@ describe("a valid token", () => {
       tenantId: "acme",
       sub: "alice",
       roles: new Set(["admin"]),
+      issuedAt: 0,
     });
+    expect((await verify(await tokenOf({ iat: 1_000, exp: nowSeconds() }), forever)).issuedAt).toBe(
+      1_000,
+    );
   });
 
   test("may have its scheme in any letter case", async () => {
