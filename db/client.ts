@@ -110,7 +110,8 @@ export async function asRole<T extends Statements>(
 }
 
 function admit(db: Database, { issuedAt, mustBeKnown }: Admission) {
-  return db.execute(sql`select admit(to_timestamp(${issuedAt}::float8), ${mustBeKnown})`);
+  // As text: JSON has no Infinity.
+  return db.execute(sql`select admit(to_timestamp(${String(issuedAt)}::float8), ${mustBeKnown})`);
 }
 
 /** The first statement of a batch. Those behind it see at least what its `is_replayed` is true of. */

@@ -37,6 +37,12 @@ const settingsRoutes: typeof routes = [
     { tokens_not_before: "2020-01-01T00:00:00Z" },
   ],
 ];
+/** Routes of a tenant's own admin alone. */
+const keyRoutes: typeof routes = [
+  ["GET", `/api/v1/tenants/${crypto.randomUUID()}/keys`],
+  ["POST", `/api/v1/tenants/${crypto.randomUUID()}/keys`, { name: "k", roles: ["writer"] }],
+  ["DELETE", `/api/v1/tenants/${crypto.randomUUID()}/keys/${crypto.randomUUID()}`],
+];
 const tenantRoles = ["admin", "auditor", "writer", "user"];
 
 /** Who may do what, and the walls between tenants. */
@@ -47,7 +53,7 @@ export function isolationJourneys(target: Target): void {
   ): Promise<Answer> =>
     callerOf(target, { tenant_id: newTenant(), ...claims }).call(method, path, body);
 
-  describe.each([...routes, ...platformRoutes, ...settingsRoutes])(
+  describe.each([...routes, ...platformRoutes, ...settingsRoutes, ...keyRoutes])(
     "%s %s",
     (method, path, body) => {
       const as = (claims: Record<string, unknown>) => call([method, path, body], claims);
@@ -125,6 +131,16 @@ export function isolationJourneys(target: Target): void {
       for (const answer of answers) expectProblem(answer, 404, "not_found");
       const [one, other] = answers.map(({ body }) => ({ ...Object(body), request_id: "" }));
       expect(one).toEqual(other);
+    });
+  });
+
+  describe.each(keyRoutes)("%s %s", (...route) => {
+    test.each(["auditor", "writer", "user", "platform_admin"])("refuses %s", async (role) => {
+      expectProblem(await call(route, { role }), 403, "forbidden");
+    });
+
+    test("is not there for another tenant's admin", async () => {
+      expectProblem(await call(route, { role: "admin" }), 404, "not_found");
     });
   });
 

@@ -52,6 +52,28 @@ describe("while the database does not answer", () => {
     expectProblem(await admin.call(method, path, body), 503, "database_unavailable");
   });
 
+  test.each([
+    ["POST", "", { name: "k", roles: ["writer"] }],
+    ["GET", ""],
+    ["DELETE", `/${crypto.randomUUID()}`],
+  ])("the %s of a tenant's keys%s is 503 too", async (method, path, body?: object) => {
+    const tenant = newTenant();
+    const admin = caller({ NEON_FETCH_ENDPOINT: nowhere }, { tenant_id: tenant });
+    const answer = await admin.call(method, `/api/v1/tenants/${tenant}/keys${path}`, body);
+    expectProblem(answer, 503, "database_unavailable");
+  });
+
+  test("an API key that is not known yet is neither taken nor refused", async () => {
+    const headers = { Authorization: `Bearer al_${"x".repeat(43)}` };
+    const answer = await caller({ NEON_FETCH_ENDPOINT: nowhere }).call(
+      "GET",
+      "/api/v1/logs",
+      undefined,
+      headers,
+    );
+    expectProblem(answer, 503, "database_unavailable");
+  });
+
   test("health is down", async () => {
     const answer = await caller({ NEON_FETCH_ENDPOINT: nowhere }).get("/health");
     expect(answer.status).toBe(503);
@@ -344,6 +366,8 @@ test("the OpenAPI document names every route", async () => {
     "/operations/reindex/{month}",
     "/tenants",
     "/tenants/{tenant_id}",
+    "/tenants/{tenant_id}/keys",
+    "/tenants/{tenant_id}/keys/{key_id}",
   ]);
 });
 

@@ -24,6 +24,8 @@ export type Bearer = {
   roles: ReadonlySet<Role>;
   /** As Admission has it. */
   issuedAt: number;
+  /** Whether it is an API key and no token; `sub` is the key's id then. */
+  isKey: boolean;
 };
 
 /** What a caller may read: with no more than the `user` role, only logs of its own user_id. */

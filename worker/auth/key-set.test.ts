@@ -241,6 +241,11 @@ describe("the key set", () => {
     const [key, other] = [await newKey("k1"), await newKey("k2")];
     await issuer.publish(key.jwk);
     await issuer.verify(await key.sign());
+    const attacker = JSON.stringify({ keys: [other.jwk] });
+    await fetch(`${keyHost}/elsewhere`, {
+      method: "PUT",
+      body: JSON.stringify({ body: attacker }),
+    });
     await issuer.put(failure);
     later(11 * minute);
     const token = await key.sign();

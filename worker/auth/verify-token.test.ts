@@ -78,6 +78,7 @@ describe("a valid token", () => {
       sub: "alice",
       roles: new Set(["admin"]),
       issuedAt: 0,
+      isKey: false,
     });
     expect((await verify(await tokenOf({ iat: 1_000, exp: nowSeconds() }), forever)).issuedAt).toBe(
       1_000,

@@ -53,7 +53,13 @@ export async function verifyToken(
   const granted = rolesOf(parsed.data, config.defaultRoles);
   if (tenantId === undefined && !granted.has("platform_admin"))
     throw new ApiError("tenant_missing", "The token needs a tenant_id claim.");
-  return { tenantId, sub: parsed.data.sub, roles: granted, issuedAt: parsed.data.iat ?? 0 };
+  return {
+    tenantId,
+    sub: parsed.data.sub,
+    roles: granted,
+    issuedAt: parsed.data.iat ?? 0,
+    isKey: false,
+  };
 }
 
 async function verified(token: string, config: TokenConfig, logger: Logger): Promise<JWTPayload> {

@@ -4,7 +4,7 @@ import type { Config } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { version } from "../../platform/version.ts";
-import { verifyToken } from "../auth/verify-token.ts";
+import { authenticate } from "../auth/authenticate.ts";
 import type { AppEnv } from "../env.ts";
 import { recentChecks } from "./health-checks.ts";
 
@@ -81,15 +81,15 @@ export const health: RouteHandler<typeof healthRoute, AppEnv> = async (c) => {
   return c.json({ status, ...(isSignedIn ? shown : {}) }, status === "down" ? 503 : 200);
 };
 
-/** Any valid token will do, whatever its role. */
+/** Any valid token or key will do, whatever its role. */
 async function hasToken(
   authorization: string | undefined,
   config: Config,
   logger: Logger,
 ): Promise<boolean> {
-  if (authorization === undefined || !config.sections.tokens) return false;
+  if (authorization === undefined) return false;
   try {
-    await verifyToken(authorization, config.sections.tokens, logger);
+    await authenticate(authorization, config, logger);
     return true;
   } catch (error) {
     if (error instanceof ApiError) return false;
