@@ -1,10 +1,10 @@
-import { and, asc, eq, sql } from "drizzle-orm";
+import { and, asc, eq, inArray, sql } from "drizzle-orm";
 import { z } from "zod";
 import type { AuditLog } from "../events/audit-log.ts";
 import { asRole, type Database } from "./client.ts";
 import { countOutboxRows } from "./counters.ts";
 import { logColumns, logOfRow } from "./read-logs.ts";
-import { auditLogs, pendingIndex } from "./schema.ts";
+import { auditLogs, indexFailures, pendingIndex } from "./schema.ts";
 
 /** A row of the outbox: a log that is not searchable yet, in the revision that it has to have. */
 export type OutboxKey = { tenantId: string; logId: string };
@@ -112,6 +112,21 @@ export async function recordIndexFailure(
       )
       ${countOutboxRows(false)}`),
   ]);
+}
+
+/** Which of these logs the index can never take, and why. */
+export async function readIndexFailures(
+  db: Database,
+  tenantId: string,
+  logIds: readonly string[],
+): Promise<{ logId: string; reason: string }[]> {
+  const [rows] = await asRole(db, "audit_indexer", [
+    db
+      .select({ logId: indexFailures.logId, reason: indexFailures.reason })
+      .from(indexFailures)
+      .where(and(eq(indexFailures.tenantId, tenantId), inArray(indexFailures.logId, [...logIds]))),
+  ]);
+  return rows;
 }
 
 const leased = z.array(z.object({ tenant_id: z.string(), log_id: z.string() }));

@@ -34,10 +34,17 @@ export function buildQuery(scope: TenantScope, filter: LogFilter): BoolQuery {
   };
 }
 
-/** `path=value`, or its digest where it is too long for one term of the index. */
+/**
+ * A pair is kept as it is up to so many characters of JSON. A long path stands before each of its values: 256
+ * KiB of metadata would make a document of over 100 MB.
+ */
+const maxPairLength = 100;
+
+/** `path=value`, or its digest where that is long. */
 export function metadataPair(path: string, value: string): string {
   const pair = `${path}=${value}`;
-  return pair.length <= 1024 ? pair : `sha256:${createHash("sha256").update(pair).digest("hex")}`;
+  if (pair.length <= maxPairLength && JSON.stringify(pair).length <= maxPairLength) return pair;
+  return `sha256:${createHash("sha256").update(pair).digest("base64url")}`;
 }
 
 function anyOf(clauses: Clause[]): Clause[] {

@@ -67,6 +67,17 @@ describe("a log's document", () => {
     ]);
   });
 
+  test("stays a small multiple of its log, whatever that has been made of", () => {
+    const numbers = Array.from({ length: 40_000 }, (_, n) => n);
+    const metadata = JSON.stringify({ ["\u0001".repeat(1_000)]: numbers });
+    expect(metadata.length).toBeLessThan(256 * 1024);
+    const document = documentOf({ metadata });
+    expect(new Set(document.metadata_pairs).size).toBe(numbers.length);
+    expect(JSON.stringify(document).length).toBeLessThan(4 * 1024 * 1024);
+    const same = documentOf({ metadata: `{"a":[${"1,".repeat(100_000)}1]}` });
+    expect(same.metadata_pairs).toEqual(["a=1"]);
+  });
+
   test("has every text field and every value of the objects to be searched", () => {
     const fields = [
       "user.login",

@@ -93,16 +93,30 @@ export async function refreshIndices(client: Client, aliases: Iterable<string>):
   if (failed > 0) throw new Error(`${failed} shards were not refreshed`);
 }
 
+/**
+ * Characters of one _bulk, about: some managed domains take 10 MiB. A document is larger than its log, and may
+ * fill one alone.
+ */
+const maxBulkLength = 4 * 1024 * 1024;
+
+/** Sends actions in as many requests as their size asks for. Returns an item for each, in their order. */
 async function sendBulk(client: Client, actions: readonly Action[]): Promise<BulkItem[]> {
-  const documents = new Map<LogToStore, string>();
-  const documentFor = (log: LogToStore): string => {
-    const known = documents.get(log) ?? indexDocument(log);
-    documents.set(log, known);
-    return known;
-  };
-  const body = actions
-    .map(({ log, index }) => `${bulkAction(log, index)}\n${documentFor(log)}\n`)
-    .join("");
+  const items: BulkItem[] = [];
+  let document: { of: LogToStore; text: string } | undefined;
+  let body = "";
+  for (const { log, index } of actions) {
+    // The actions of one log follow each other.
+    if (document?.of !== log) document = { of: log, text: indexDocument(log) };
+    if (body.length > 0 && body.length + document.text.length > maxBulkLength) {
+      items.push(...(await sendBody(client, body)));
+      body = "";
+    }
+    body += `${bulkAction(log, index)}\n${document.text}\n`;
+  }
+  return body === "" ? items : [...items, ...(await sendBody(client, body))];
+}
+
+async function sendBody(client: Client, body: string): Promise<BulkItem[]> {
   // Without require_alias a missing month would be made as a plain index, which no reindex can swap.
   const response = await client.transport.request({
     method: "POST",
@@ -174,18 +188,21 @@ export function storedDocument(log: LogToStore): Record<string, unknown> {
 /** The document of a log: what is kept, and what only searches need. */
 export function indexDocument(log: LogToStore): string {
   const metadata = [...leaves(log.metadata ?? "{}")];
-  const values = [
+  // Each only once: what repeats adds nothing to a search.
+  const values = new Set([
     ...textFields.map((field) => log[field]),
     ...metadata.map((leaf) => leaf.value),
     ...[log.before_state, log.after_state, log.targets].flatMap((text) =>
       [...leaves(text ?? "{}")].map((leaf) => leaf.value),
     ),
-  ];
+  ]);
+  values.delete(null);
+  const pairs = new Set(metadata.map((leaf) => metadataPair(leaf.path, leaf.value)));
   return JSON.stringify({
     ...storedDocument(log),
     target_ids: targetIds(log.targets ?? "[]"),
-    metadata_pairs: metadata.map((leaf) => metadataPair(leaf.path, leaf.value)),
-    text: values.filter((value) => value !== null),
+    metadata_pairs: [...pairs],
+    text: [...values],
   });
 }
 

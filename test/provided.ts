@@ -1,5 +1,5 @@
 import "vitest";
-import type { StrictS3 } from "./tools/strict-s3.ts";
+import type { StrictS3 } from "./tools/strict-bucket.ts";
 
 declare module "vitest" {
   // oxlint-disable-next-line typescript/consistent-type-definitions -- only an interface can be added to

@@ -16,6 +16,7 @@ import {
 import type { ExportRow } from "../../db/exports.ts";
 import { exportKey } from "../../events/export-files.ts";
 import { type ExportMessage, exportMessageFor, parseExportMessage } from "../../events/messages.ts";
+import type { DatabaseConfig } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import { hopTimes } from "../../platform/hop-times.ts";
 import type { Logger } from "../../platform/logger.ts";
@@ -28,6 +29,7 @@ import { runSlice, type SliceEnd } from "./run-slice.ts";
 
 export type ExportTools = {
   db: Database;
+  replica?: DatabaseConfig | undefined;
   s3: S3;
   sqs: Sqs;
   queueUrl: string;

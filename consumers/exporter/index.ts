@@ -112,6 +112,7 @@ export class ExportPoller extends QueuePoller {
     const sqs = requireSection(this.config, "sqs");
     return {
       db: connectDatabase(requireSection(this.config, "database")),
+      replica: this.config.sections.readDatabase?.replica,
       s3: connectS3(requireSection(this.config, "s3"), undefined, this.s3Log(message)),
       sqs: connectSqs(sqs),
       queueUrl: sqs.exportQueueUrl,

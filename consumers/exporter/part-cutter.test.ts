@@ -43,6 +43,18 @@ describe("the parts of a file", () => {
     expect(buffers.size).toBe(parts.length);
   });
 
+  test("keep what they have where a large row outgrows their buffer", async () => {
+    const small = lines.slice(0, 600);
+    const large = { id: "z", line: `${"é".repeat(600_000)}\r\n` };
+    const cutter = new PartCutter({ format: "jsonl", compression: "none", columns: ["id"] }, 2, {
+      sizeOf: () => size,
+    });
+    for (const line of small) expect(await cutter.add(line)).toBeUndefined();
+    const part = await cutter.add(large);
+    const text = new TextDecoder().decode(await part?.bytes());
+    expect(text).toBe([...small, large].map(({ line }) => line).join(""));
+  });
+
   test("are the same where another goes on from the end of one of them", async () => {
     const whole = await cut(0, 1, true);
     const [first] = whole.parts;

@@ -3,6 +3,7 @@ import type { S3 } from "../../aws/s3.ts";
 import { S3Error } from "../../aws/s3-answers.ts";
 import type { Database } from "../../db/client.ts";
 import { exportRange, isSettled } from "../../db/export-pages.ts";
+import { databaseForExport, readWalPosition } from "../../db/export-replica.ts";
 import {
   type Claim,
   recordPart,
@@ -14,6 +15,7 @@ import type { ExportRow } from "../../db/exports.ts";
 import { contentType, exportKey, fileName, tailKey } from "../../events/export-files.ts";
 import { sha256Hex } from "../../events/sha256.ts";
 import type { BufferPool } from "./buffer-pool.ts";
+import type { DatabaseConfig } from "../../platform/config.ts";
 import { ExportRefused, UploadGone } from "./export-errors.ts";
 import { finishExport } from "./finish-export.ts";
 import {
@@ -27,6 +29,8 @@ import { type RowSource, rowSource } from "./read-pages.ts";
 
 export type SliceTools = {
   db: Database;
+  /** Where rows are read from, as soon as it shows all of them. */
+  replica?: DatabaseConfig | undefined;
   s3: S3;
   /** Undefined where no OpenSearch is configured. */
   search: Client | undefined;
@@ -66,9 +70,16 @@ export async function runSlice(tools: SliceTools, claim: Claim, row: ExportRow):
     if (Date.now() > deadline) return { end: "waiting", requests: 0 };
     await new Promise((resolve) => setTimeout(resolve, settleEveryMs));
   }
-  if (row.rowsTotal === null) await recordTotal(db, claim, await totalOf(tools, row));
+  const { replica } = tools;
+  const rowsDb = replica
+    ? await databaseForExport(db, replica, claim, await readWalPosition(db, row.tenantId))
+    : db;
+  if (row.rowsTotal === null) {
+    const whole = rowSource(rowsDb, search, exportRange(row, null));
+    await recordTotal(db, claim, await whole.count());
+  }
   const { after, begun } = await startOf(tools, row);
-  const source = rowSource(db, search, exportRange(row));
+  const source = rowSource(rowsDb, search, exportRange(row));
   return new Slice(tools, claim, row, source, begun, deadline).run(after);
 }
 
@@ -84,10 +95,6 @@ async function startOf(
   return bytes && (await sha256Hex(bytes)) === tail.sha256
     ? { after: scanned, begun: { ...tail, bytes } }
     : { after: exportRange(row).after, begun: null };
-}
-
-function totalOf({ db, search }: SliceTools, row: ExportRow): Promise<number> {
-  return rowSource(db, search, exportRange(row, null)).count();
 }
 
 class Slice {

@@ -5,6 +5,7 @@ import {
   deleteOutboxRows,
   type OutboxKey,
   type OutboxRow,
+  readIndexFailures,
   readPendingLogs,
   recordIndexFailure,
 } from "../../db/outbox.ts";
@@ -162,16 +163,34 @@ async function settle(
       ...hopTimes(),
     });
   }
-  return parsed.map((one) => outcomeOf(one, failed));
+  return Promise.all(
+    parsed.map(async (one) => outcomeOf(one, failed, await poisonedBefore(one, db))),
+  );
 }
 
-function outcomeOf({ message, content }: Parsed, failed: Failures): Outcome {
+type Poisoned = { logId: string; reason: string };
+
+/**
+ * A message that comes again may be that of an indexer which had written down what it could not index, and
+ * died before it had sent that to the dead-letter queue.
+ */
+async function poisonedBefore({ message, content }: Parsed, db: Database): Promise<Poisoned[]> {
+  if (message.receiveCount === 1) return [];
+  return repeatable(() => readIndexFailures(db, content.tenant_id, content.log_ids));
+}
+
+function outcomeOf({ message, content }: Parsed, failed: Failures, before: Poisoned[]): Outcome {
   const failures = content.log_ids.flatMap((id) => failed.get(id) ?? []);
-  const poisoned = failures.filter((failure) => failure.status === "poisoned");
-  if (poisoned.length > 0) {
+  const now = failures.filter((failure) => failure.status === "poisoned");
+  const poisoned = new Map([
+    ...before.map(({ logId, reason }) => [logId, reason] as const),
+    ...now.map(({ id, reason }) => [id, reason] as const),
+  ]);
+  const [first] = poisoned.values();
+  if (first !== undefined) {
     // Only the poisoned ids go to the dead-letter queue; the others that failed are left to the sweep.
-    const body = asciiJson({ ...content, log_ids: poisoned.map((failure) => failure.id) });
-    return { message, to: "dead-letter", body, reason: poisoned[0]?.reason ?? "" };
+    const body = asciiJson({ ...content, log_ids: [...poisoned.keys()] });
+    return { message, to: "dead-letter", body, reason: first };
   }
   if (failures.length === 0 || message.receiveCount >= lastReceive)
     return { message, to: "delete" };

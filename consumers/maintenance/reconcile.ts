@@ -167,6 +167,8 @@ async function watchIndices(
     const from = monthStart(month);
     // What was stored after the clock was read, and indexed before the index was lost, is lost as well.
     const until = Math.min(nextMonth(from), state.now + (Date.now() - readAt) + slackMs);
+    // A month that has not begun has nothing to lose.
+    if (until <= from) return [];
     return [
       { name: `gap ${month}`, index: readAlias, from, until, width: widths.first, holdsMark: true },
     ];

@@ -1,21 +1,17 @@
 import type { Sqs } from "../../aws/sqs.ts";
 import { parseExportMessage, parseIndexMessage } from "../../events/messages.ts";
 import { requireSection } from "../../platform/config.ts";
+import { listBucket } from "../tools/strict-bucket.ts";
 import type { Check } from "./check.ts";
 import type { World } from "./world.ts";
 
-/**
- * What must not be left when all is over.
- *
- * @returns besides the checks how many uploads are open that no call ever named: the answer with their id
- *   was lost, or their exporter was killed before it could note it. Only a lifecycle rule ends those
- */
+/** What must not be left when all is over. */
 export async function checkLeftOver(
   world: World,
   poisoned: ReadonlySet<string>,
   failedExports: ReadonlySet<string>,
-): Promise<{ checks: Check[]; orphanedUploads: number }> {
-  const { database, sqs, queues, uploadWatch, direct } = world;
+): Promise<Check[]> {
+  const { database, sqs, queues, direct } = world;
   const { rows: pending } = await database.query<{ log_id: string }>(
     "select log_id from pending_index",
   );
@@ -45,9 +41,18 @@ export async function checkLeftOver(
     ...[...poisoned].filter((id) => !failures.includes(id)).map((id) => `${id} is not recorded`),
     ...[...poisoned].filter((id) => !buried.has(id)).map((id) => `${id} is in no dead letter`),
   ];
-  const open = await uploadWatch.end(requireSection(direct, "s3").endpoint);
-  const uploads = open.filter(({ isUsed }) => isUsed);
-  const checks = [
+  const bucket = await listBucket(requireSection(direct, "s3"));
+  const { rows: exports } = await database.query<{ id: string; status: string }>(
+    "select id, status from export_pipelines",
+  );
+  // One that failed may be retried from its checkpoint, and keeps its upload.
+  const statusOf = new Map(exports.map(({ id, status }) => [id, status]));
+  const exportOf = (key: string) => statusOf.get(key.split("/")[1] ?? "");
+  const uploads = bucket.uploads.filter((key) => exportOf(key) !== "FAILED");
+  const objects = bucket.objects.filter(
+    (key) => exportOf(key) !== "FAILED" && (exportOf(key) !== "DONE" || key.endsWith(".tail")),
+  );
+  return [
     {
       name: "the outbox is empty",
       checked: 1,
@@ -61,11 +66,15 @@ export async function checkLeftOver(
     },
     {
       name: "no upload is left open",
-      checked: uploadWatch.begun,
-      broken: uploads.map(({ id, path }) => `upload ${id} of ${path}`),
+      checked: exports.length,
+      broken: uploads.map((key) => `an upload of ${key} (${exportOf(key)})`),
+    },
+    {
+      name: "the bucket has nothing but files and manifests of DONE exports",
+      checked: bucket.objects.length,
+      broken: objects.map((key) => `${key} (${exportOf(key)})`),
     },
   ];
-  return { checks, orphanedUploads: open.length - uploads.length };
 }
 
 /** The bodies of everything in a queue's dead-letter queue. */

@@ -4,11 +4,14 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import type { BundledWorker } from "../../local/workerd/bundle-worker.ts";
 import "../provided.ts";
+import { withStrictS3 } from "../tools/strict-bucket.ts";
 import { bundleCluster } from "./cluster.ts";
 import { runFaults } from "./harness.ts";
 import { isBroken, reportText } from "./report-text.ts";
 
-const searchMissing = inject("searchMissing");
+const s3 = inject("strictS3");
+const missing = "missing" in s3 ? s3.missing : inject("searchMissing");
+const backends = "missing" in s3 ? {} : withStrictS3(inject("workerEnv"), s3);
 /** Both runs together take about a minute on two cores that have nothing else to do. */
 const seconds = 10;
 const settleMs = 180_000;
@@ -18,12 +21,12 @@ let bundled: BundledWorker[];
 
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), "audit-log-faults-test-"));
-  if (searchMissing === "") bundled = await bundleCluster(dir);
+  if (missing === "") bundled = await bundleCluster(dir);
 }, 120_000);
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
-// Longer ones: npm run test:faults. CI fails in its set-up where there is no OpenSearch.
-test.skipIf(searchMissing !== "").each([101, 202])(
+// Longer ones: npm run test:faults. CI fails in its set-up where OpenSearch or the strict S3 is missing.
+test.skipIf(missing !== "").each([101, 202])(
   "nothing acknowledged is lost while every backend fails and workerd is killed (seed %d)",
   { timeout: seconds * 1000 + settleMs + 60_000 },
   async (seed) => {
@@ -31,7 +34,7 @@ test.skipIf(searchMissing !== "").each([101, 202])(
       seed,
       seconds,
       settleMs,
-      backends: inject("workerEnv"),
+      backends,
       bundled,
       dir,
       onProgress: () => {},

@@ -47,8 +47,6 @@ export type Report = {
   kills: number;
   /** Events of the Workers' logs that tell of a failure and of what was done about it. */
   retries: ReadonlyMap<string, number>;
-  /** Open uploads that no call ever named: see checkLeftOver. */
-  orphanedUploads: number;
   checks: readonly Check[];
 };
 
@@ -139,7 +137,7 @@ async function runOn(
     ...(await checkIndexed(world, stored, poisoned, followers)),
     ...(await checkExports(world, clients, asked, stored, poisoned, runDir)),
     checkMarks(ledger.marks, await readLateWrites(world.database)),
-    ...leftOver.checks,
+    ...leftOver,
     { name: "no log line holds what a client sent", ...workerLog.leaks() },
   ];
   return {
@@ -151,7 +149,6 @@ async function runOn(
     faults: faultsOf(world),
     kills,
     retries: workerLog.retries,
-    orphanedUploads: leftOver.orphanedUploads,
     checks,
   };
 }

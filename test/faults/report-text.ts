@@ -20,18 +20,7 @@ export function reportText(report: Report): string {
 }
 
 function summaryLine(report: Report): string {
-  const {
-    seed,
-    seconds,
-    settledMs,
-    logs,
-    requests,
-    faults,
-    kills,
-    retries,
-    orphanedUploads,
-    checks,
-  } = report;
+  const { seed, seconds, settledMs, logs, requests, faults, kills, retries, checks } = report;
   const held = checks.filter(({ broken }) => broken.length === 0).length;
   return [
     `seed ${seed}: ${held} of ${checks.length} invariants held`,
@@ -41,7 +30,6 @@ function summaryLine(report: Report): string {
     `${total(faults)} faults (${listed(faults)})`,
     `${kills} kills`,
     `retries (${listed(retries)})`,
-    `${orphanedUploads} uploads left to the lifecycle rule`,
   ].join("; ");
 }
 

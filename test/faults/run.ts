@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { stopAllChildren } from "../../local/child.ts";
 import { startBackends } from "../../local/stack.ts";
+import { withStrictS3 } from "../tools/strict-bucket.ts";
+import { startStrictS3 } from "../tools/strict-s3.ts";
 import { bundleCluster } from "./cluster.ts";
 import { runFaults } from "./harness.ts";
 import { isBroken, reportText } from "./report-text.ts";
@@ -69,7 +71,9 @@ async function main(): Promise<number> {
     onProgress: progress,
   });
   const broken: number[] = [];
+  const s3 = await startStrictS3(join(dir, "s3"), progress);
   try {
+    if ("missing" in s3) throw new Error(s3.missing);
     if (backends.searchNote !== undefined) throw new Error(backends.searchNote);
     const bundled = await bundleCluster(join(dir, "workers"));
     for (let n = 0; n < options.runs; n++) {
@@ -79,7 +83,7 @@ async function main(): Promise<number> {
           seed,
           seconds: options.minutes * 60,
           settleMs,
-          backends: backends.env,
+          backends: withStrictS3(backends.env, s3),
           bundled,
           dir: join(dir, "workers"),
           onProgress: progress,
@@ -90,6 +94,7 @@ async function main(): Promise<number> {
       if (isBroken(report)) broken.push(seed);
     }
   } finally {
+    if (!("missing" in s3)) await s3.stop();
     await backends.stop();
     await stopAllChildren();
     if (broken.length === 0) await rm(dir, { recursive: true, force: true });

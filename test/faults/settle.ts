@@ -25,7 +25,7 @@ const maxRetries = 5;
 /** Longer than any part of the service waits by itself. */
 const stalledMs = 100_000;
 /** A poll that failed leaves its messages invisible for two minutes. */
-const passAgainMs = 20_000;
+const passAgainMs = 10_000;
 
 /** Ends the faults. */
 export async function calm(world: World): Promise<void> {

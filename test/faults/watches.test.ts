@@ -1,15 +1,13 @@
 import { expect, inject, test } from "vitest";
 import { connectSqs } from "../../aws/sqs.ts";
-import { ensureBucket, ensureQueues } from "../../local/aws.ts";
+import { ensureQueues } from "../../local/aws.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import "../provided.ts";
 import { startFaultProxy } from "./fault-proxy.ts";
 import { QueueWatch } from "./queue-watch.ts";
-import { UploadWatch } from "./upload-watch.ts";
 
 const config = parseConfig(inject("workerEnv"));
 const aws = requireSection(config, "sqs");
-const s3 = requireSection(config, "s3");
 
 test("a message that was received and not deleted is made visible again, a deleted one is gone", async () => {
   const name = `watched-${crypto.randomUUID()}`;
@@ -43,31 +41,5 @@ test("a message that was received and not deleted is made visible again, a delet
   await expect(behind.receive(url, 600)).rejects.toThrow("had no answer");
   await watch.expire(connectSqs(aws), "undelivered");
   expect(await connectSqs(aws).depth(url)).toEqual({ waiting: 1, inFlight: 0 });
-  await proxy.stop();
-});
-
-test("an upload is open until it is completed or aborted", async () => {
-  const bucket = `watched-${crypto.randomUUID()}`;
-  await ensureBucket({ ...s3, bucket });
-  const watch = new UploadWatch();
-  const proxy = await startFaultProxy({
-    kind: "s3",
-    target: s3.endpoint,
-    random: () => 0,
-    onAnswer: (answered) => watch.onAnswer(answered),
-  });
-  const call = async (method: string, key: string) =>
-    (await fetch(`${proxy.url}/${bucket}/${key}`, { method })).text();
-  const begin = async (key: string) =>
-    /<UploadId>([^<]+)</.exec(await call("POST", `${key}?uploads=`))?.[1] ?? "";
-  const [aborted, used, orphan] = [await begin("a"), await begin("b"), await begin("c")];
-  await call("DELETE", `a?uploadId=${aborted}`);
-  await call("PUT", `b?partNumber=1&uploadId=${used}`);
-  expect(watch.begun).toBe(3);
-  const open = await watch.end(s3.endpoint);
-  expect(open.map(({ id, isUsed }) => ({ id, isUsed }))).toEqual([
-    { id: used, isUsed: true },
-    { id: orphan, isUsed: false },
-  ]);
   await proxy.stop();
 });

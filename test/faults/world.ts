@@ -11,7 +11,6 @@ import { poison } from "./make-log.ts";
 import { backendKinds } from "./plan-faults.ts";
 import type { BackendKind } from "./protocols.ts";
 import { QueueWatch } from "./queue-watch.ts";
-import { UploadWatch } from "./upload-watch.ts";
 
 /** Where one run takes place: a database, queues and a bucket of its own, each behind a proxy. */
 export type World = {
@@ -28,7 +27,6 @@ export type World = {
   sqs: Sqs;
   queues: { logs: string; exports: string };
   queueWatch: QueueWatch;
-  uploadWatch: UploadWatch;
   stop(): Promise<void>;
 };
 
@@ -57,7 +55,6 @@ export async function openWorld(
     LOG_LEVEL: "INFO",
   };
   const queueWatch = new QueueWatch();
-  const uploadWatch = new UploadWatch();
   const endpoint = new URL(backends["NEON_FETCH_ENDPOINT"] ?? "");
   const targets = {
     postgres: endpoint.origin,
@@ -73,7 +70,6 @@ export async function openWorld(
       poison,
       onAnswer: (answered) => {
         if (kind === "sqs") queueWatch.onAnswer(answered);
-        if (kind === "s3") uploadWatch.onAnswer(answered);
       },
     });
   const [postgres, opensearch, sqs, objects] = await Promise.all([
@@ -102,7 +98,6 @@ export async function openWorld(
     sqs: connectSqs(requireSection(parseConfig(own), "sqs")),
     queues: { logs: own.SQS_LOG_QUEUE_URL, exports: own.SQS_EXPORT_QUEUE_URL },
     queueWatch,
-    uploadWatch,
     async stop() {
       await database.end();
       for (const kind of backendKinds) await proxies[kind].stop();

@@ -222,7 +222,7 @@ describe.skipIf(missing !== "")(`an export of 100,000 logs (skipped: ${missing})
       let found: Export;
       do {
         await untilAtWork(id);
-        found = await untilOver(id, random() * 2_000);
+        found = await untilOver(id, random() * 600);
         if (isOver(found)) break;
         await killAndGoOn(id);
         kills++;

@@ -135,6 +135,6 @@ test("ten minutes after the last write, no Worker asks Postgres more often than 
   expect(quiet.length).toBeGreaterThanOrEqual(5);
   for (const [n, minute] of quiet.slice(1).entries())
     expect(minute - (quiet[n] ?? 0)).toBeGreaterThanOrEqual(15);
-  // The work of a quarter of an hour is a handful of round trips.
-  for (const minute of quiet) expect(asked.get(minute)).toBeLessThanOrEqual(8);
+  // The work of a quarter of an hour: six jobs, a round trip or three each.
+  for (const minute of quiet) expect(asked.get(minute)).toBeLessThanOrEqual(16);
 }, 90_000);

@@ -238,6 +238,25 @@ describe.skipIf(searchMissing !== "")(`the comparison (skipped: ${searchMissing}
     await expectWhole([...ids, ...waiting]);
   });
 
+  test("takes for lost no log that becomes searchable while ids are compared", async () => {
+    const ids = await storedAndIndexed(5);
+    await own.search.delete({ index: alias, id: String(ids[2]), routing: tenant, refresh: true });
+    const coming = await storeLogs(own.db, tenant, 3);
+    const search = own.search.child();
+    const request = search.transport.request.bind(search.transport);
+    Object.assign(search.transport, {
+      // The moment after the documents were read is when the indexer brings what waited.
+      request: async (...args: Parameters<typeof request>) => {
+        const answer = await request(...args);
+        if (JSON.stringify(args[0]).includes("docvalue_fields")) await emptyOutbox(own);
+        return answer;
+      },
+    });
+    await own.query("delete from reconcile_progress where not holds_mark");
+    expect(await repairsOf(() => reconcile(own.db, search, logger))).toEqual({ missing: 1 });
+    await expectWhole([...ids, ...coming]);
+  });
+
   test("takes an index from before documents had a number to sum, and writes its documents again", async () => {
     const log = {
       ...newLog(),

@@ -5,6 +5,7 @@ import { AwsClient } from "aws4fetch";
 import { startChild } from "../../local/child.ts";
 import { cacheFolder } from "../../local/opensearch-jars.ts";
 import { freePort } from "../../local/ports.ts";
+import type { StrictS3 } from "./strict-bucket.ts";
 
 /**
  * versitygw checks what the stand-in of the local stack does not: signatures and their scope, the digest of a
@@ -14,14 +15,6 @@ const version = "1.8.0";
 const program = `github.com/versity/versitygw/cmd/versitygw@v${version}`;
 const buildTimeoutMs = 10 * 60_000;
 const startTimeoutMs = 10_000;
-
-export type StrictS3 = {
-  endpoint: string;
-  region: string;
-  accessKeyId: string;
-  secretAccessKey: string;
-  bucket: string;
-};
 
 /**
  * Starts it on a folder, with one bucket. Go builds it once for each user, in about a minute and a half.

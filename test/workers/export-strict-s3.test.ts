@@ -19,7 +19,8 @@ import {
 } from "./export-steps.ts";
 import { rowsOf } from "./database.ts";
 import { sql } from "drizzle-orm";
-import { sqsConfig } from "./queues.ts";
+import { withStrictS3 } from "../tools/strict-bucket.ts";
+import { workerEnv } from "./tools.ts";
 
 const strict = inject("strictS3");
 const missing = "missing" in strict ? strict.missing : "";
@@ -29,15 +30,7 @@ const config =
     : strict;
 const s3 = connectS3(config, 10);
 
-/** The Worker's variables for it; the queue stays where it is. */
-const variables = {
-  AWS_ENDPOINT_URL: config.endpoint,
-  SQS_ENDPOINT: sqsConfig.endpoint,
-  AWS_REGION: config.region,
-  AWS_ACCESS_KEY_ID: config.accessKeyId,
-  AWS_SECRET_ACCESS_KEY: config.secretAccessKey,
-  EXPORT_S3_BUCKET: config.bucket,
-};
+const variables = withStrictS3(workerEnv, config);
 
 async function expectWholeFile(caller: Client, id: string, attempt = 1): Promise<void> {
   const done = await stateOf(caller, id);

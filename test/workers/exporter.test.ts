@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { connectS3, type S3 } from "../../aws/s3.ts";
 import { S3Error } from "../../aws/s3-answers.ts";
 import { exportMessage } from "../../consumers/exporter/export-message.ts";
@@ -17,6 +17,7 @@ import {
   work,
   workUntilOver,
 } from "./export-steps.ts";
+import { nowhere, workerEnv } from "./tools.ts";
 
 describe("the exporter", () => {
   test("goes on slice by slice from its checkpoint, in parts of whole rows", async () => {
@@ -41,6 +42,29 @@ describe("the exporter", () => {
     const done = await workUntilOver(url, toolsOf(url), caller, id);
     expect(done).toMatchObject({ status: "DONE", parts: 2, rows_exported: 52 });
     expect(await textOf(done.file_url)).toBe(await expectedText(id));
+  });
+
+  test("reads its rows from the replica where there is one, and from the primary where that does not answer", async () => {
+    const endpoint = workerEnv["NEON_FETCH_ENDPOINT"] ?? "";
+    const url = new URL(workerEnv["DATABASE_URL"] ?? "");
+    // The primary by another name, which is as good as a replica that has replayed everything.
+    url.hostname = "localhost";
+    for (const fetchEndpoint of [endpoint, nowhere]) {
+      const read: string[] = [];
+      const sent = globalThis.fetch;
+      vi.spyOn(globalThis, "fetch").mockImplementation((input, init) => {
+        const connection = new Headers(init?.headers).get("Neon-Connection-String") ?? "";
+        if (String(init?.body).includes("octet_length")) read.push(new URL(connection).hostname);
+        return sent(input, init);
+      });
+      const { url: queue, caller, id } = await largeExport({}, {}, 4);
+      const replica = { url: url.href, fetchEndpoint };
+      const done = await workUntilOver(queue, toolsOf(queue, { replica }), caller, id);
+      vi.restoreAllMocks();
+      expect(await textOf(done.file_url)).toBe(await expectedText(id));
+      const expected = fetchEndpoint === endpoint ? "localhost" : "127.0.0.1";
+      expect(new Set(read)).toEqual(new Set([expected]));
+    }
   });
 
   test("killed in the middle of a part, is gone on with by another, and the bytes are the same", async () => {

@@ -107,7 +107,7 @@ describe("an export", () => {
     const { text } = await exported(caller, { columns: ["description", "metadata"] });
     const stored = JSON.stringify({ ...metadata, nul: "\ufffd", lone: "\ufffd" });
     expect(text).toBe(
-      `description,metadata\r\nlone \ufffd and \ufffd,"${stored.replaceAll('"', '""')}"\r\n`,
+      `description,metadata\r\n"lone \ufffd and \ufffd","${stored.replaceAll('"', '""')}"\r\n`,
     );
     const lines = await exported(caller, { format: "jsonl" });
     expect(`{"data":${lines.text.trimEnd()}}`).toBe((await caller.get(`/api/v1/logs/${id}`)).text);

@@ -142,10 +142,32 @@ describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`,
       tenant,
       Array.from({ length: 40 }, () => ({ text: "word ".repeat(50_000) })),
     );
-    expect((await index([messageFor(tenant, ids)])).map((outcome) => outcome.to)).toEqual([
-      "delete",
-    ]);
+    const bulks: number[] = [];
+    const sent = globalThis.fetch;
+    vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
+      const isBulk = input instanceof Request && input.url.includes("_bulk");
+      if (isBulk) bulks.push((await input.clone().text()).length);
+      return sent(input, init);
+    });
+    const outcomes = await index([messageFor(tenant, ids)]);
+    vi.restoreAllMocks();
+    expect(outcomes.map((outcome) => outcome.to)).toEqual(["delete"]);
+    expect(bulks.length).toBeGreaterThan(3);
+    expect(Math.max(...bulks)).toBeLessThan(5 * 1024 * 1024);
     expect(await indexed(tenant)).toEqual(ids);
+  });
+
+  test("buries a poisoned log again where it died between writing that down and sending it", async () => {
+    const tenant = newTenant();
+    const [good, bad] = await storeLogs(tenant, [{}, { user_id: "no number" }]);
+    const message = messageFor(tenant, [good, bad].map(String));
+    await index([message]);
+    const [again] = await index([{ ...message, receiveCount: 2 }]);
+    expect(again).toMatchObject({
+      to: "dead-letter",
+      reason: expect.stringContaining("mapper_parsing_exception"),
+    });
+    expect(again?.to === "dead-letter" && JSON.parse(again.body)).toMatchObject({ log_ids: [bad] });
   });
 
   test("records a poisoned log, sends it alone to the dead letters, and indexes its neighbours", async () => {

@@ -1,10 +1,11 @@
 import { createScheduledController, env } from "cloudflare:test";
 import { sql } from "drizzle-orm";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import maintenance from "../../consumers/maintenance/index.ts";
 import { callerOf, expectProblem, newTenant } from "../journeys/api.ts";
 import { rowsOf } from "./database.ts";
+import { pollers } from "./pollers.ts";
 import { searchMissing, workers, workersWith } from "./tools.ts";
 
 const path = "/api/v1/operations/reindex";
@@ -31,6 +32,8 @@ const monthOf = (body: unknown) => answer.parse(body).data.find((one) => one.mon
 const runCron = () => maintenance.scheduled(createScheduledController(), env as never);
 
 describe.skipIf(searchMissing !== "")(`reindexing (skipped: ${searchMissing})`, () => {
+  // Tests before may have left it asleep a moment after the API woke it last.
+  beforeAll(() => pollers.LOG_POLLER.getByName("poller-0").wake());
   afterEach(() => vi.restoreAllMocks());
 
   test("is begun and watched by a platform admin, and the cron does the work: searches go on", async () => {

@@ -1,4 +1,5 @@
 import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { connectDatabase } from "../../db/client.ts";
 import {
   cancelReindex as giveUp,
@@ -9,11 +10,11 @@ import {
 } from "../../db/reindexes.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
-import { firstPoller } from "../../platform/poller-names.ts";
 import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { wakePoller } from "../wake-poller.ts";
 
 const month = z
   .string()
@@ -121,9 +122,9 @@ export const cancelReindex: RouteHandler<typeof cancelReindexRoute, AppEnv> = as
 const unknownMonth = () => new ApiError("not_found", "There is no such month here.");
 
 /** Maintenance looks for work every minute while a poller is awake, and rarely while all sleep. */
-async function wake(c: Parameters<typeof startReindex>[0] | Parameters<typeof cancelReindex>[0]) {
+async function wake(c: Context<AppEnv>): Promise<void> {
   try {
-    await c.env.LOG_POLLER.getByName(firstPoller).wake();
+    await wakePoller(c, "LOG_POLLER");
   } catch (error) {
     c.var.logger.warning("wake_failed", { reason: reasonOf(error) });
   }
