@@ -2,7 +2,7 @@ import { neon, NeonDbError, neonConfig } from "@neondatabase/serverless";
 import { sql, type SQL } from "drizzle-orm";
 import type { BatchItem, BatchResponse } from "drizzle-orm/batch";
 import { drizzle, type NeonHttpDatabase } from "drizzle-orm/neon-http";
-import type { TenantScope } from "../events/tenant-scope.ts";
+import type { Admission, TenantScope } from "../events/tenant-scope.ts";
 import type { DatabaseConfig } from "../platform/config.ts";
 import { ApiError } from "../platform/errors.ts";
 import { timedHop } from "../platform/hop-times.ts";
@@ -67,9 +67,11 @@ type Statements = readonly [BatchItem<"pg">, ...BatchItem<"pg">[]];
 
 /**
  * Runs statements in one transaction and one round trip, behind the row-level security of the caller's
- * tenant. The settings hold for this transaction only.
+ * tenant. The settings hold for this transaction only. A request is admitted first: what its tenant's
+ * settings forbid is not done.
  *
  * @param timeoutMs bound of each statement, in the database
+ * @throws ApiError `tenant_unknown`, `tenant_suspended` or `unauthenticated` for a request that is not admitted
  * @throws DatabaseUnavailable when no answer came, or the database refused for a passing reason
  */
 export async function inTenant<T extends Statements>(
@@ -78,7 +80,10 @@ export async function inTenant<T extends Statements>(
   statements: T,
   timeoutMs = statementTimeoutMs,
 ): Promise<BatchResponse<T>> {
-  return runBatch(db, settings(db, "audit_api", timeoutMs, scope), statements);
+  const first = settings(db, "audit_api", timeoutMs, scope);
+  if (!scope.admission) return runBatch(db, first, statements);
+  const [, ...results] = await runBatch(db, first, [admit(db, scope.admission), ...statements]);
+  return results as BatchResponse<T>;
 }
 
 /** Like inTenant, for the exporter: its role works on exports, and like the API's sees one tenant at a time. */
@@ -104,7 +109,15 @@ export async function asRole<T extends Statements>(
   return runBatch(db, settings(db, role, statementTimeoutMs), statements);
 }
 
-/** No JIT: to compile takes longer than any statement here saves by it. The first statement of a batch. Those behind it see at least what its `is_replayed` is true of. */
+function admit(db: Database, { issuedAt, mustBeKnown }: Admission) {
+  // As text: JSON has no Infinity.
+  return db.execute(sql`select admit(to_timestamp(${String(issuedAt)}::float8), ${mustBeKnown})`);
+}
+
+/**
+ * The first statement of a batch. Those behind it see at least what its `is_replayed` is true of. No JIT: to
+ * compile takes longer than any statement here saves by it.
+ */
 function settings(db: Database, role: Role, timeoutMs: number, scope?: TenantScope): SQL {
   const isReplayed =
     db.replayedTo === undefined
@@ -129,9 +142,25 @@ async function runBatch<T extends Statements>(
     return results as BatchResponse<T>;
   } catch (error) {
     if (error instanceof ReplicaBehind) throw error;
+    const refusal = refusals[sqlState(error) ?? ""];
+    if (refusal) throw refusal();
     throw isPassing(error) ? new DatabaseUnavailable(error) : withoutValues(error);
   }
 }
+
+/** What admit() raises, by its SQLSTATE. */
+const refusals: Record<string, () => ApiError> = {
+  AL001: () =>
+    new ApiError(
+      "tenant_unknown",
+      "The token's tenant is not known here, and new ones are not made by a token.",
+    ),
+  AL002: () => new ApiError("tenant_suspended", "The tenant is suspended: ask the operator."),
+  AL003: () =>
+    new ApiError("unauthenticated", "The token was ended by its tenant. Get a new one.", {
+      headers: { "WWW-Authenticate": 'Bearer error="invalid_token"' },
+    }),
+};
 
 /** No answer in time, or one that a later try may change. Nothing is known of what was to be written. */
 export class DatabaseUnavailable extends ApiError {

@@ -43,6 +43,24 @@ const storedAt = (name: string) =>
 export const tenants = pgTable("tenants", {
   id: text("id").primaryKey(),
   createdAt: storedAt("created_at"),
+  name: text("name"),
+  status: text("status", { enum: ["active", "suspended"] }).notNull(),
+  tokensNotBefore: at("tokens_not_before"),
+});
+
+/** Without the hash, which no query reads: find_api_key() compares with it. */
+export const apiKeys = pgTable("api_keys", {
+  id: uuid("id").primaryKey(),
+  tenantId: text("tenant_id").notNull(),
+  name: text("name").notNull(),
+  roles: text("roles", { enum: ["admin", "auditor", "writer"] })
+    .array()
+    .notNull(),
+  createdAt: storedAt("created_at"),
+  createdBy: text("created_by").notNull(),
+  expiresAt: at("expires_at"),
+  lastUsedAt: at("last_used_at"),
+  revokedAt: at("revoked_at"),
 });
 
 export const auditLogs = pgTable(

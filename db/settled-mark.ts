@@ -1,7 +1,7 @@
 import { count, eq, sql } from "drizzle-orm";
 import { z } from "zod";
 import { idTime } from "../events/ids.ts";
-import type { TenantScope } from "../events/tenant-scope.ts";
+import type { Admission, TenantScope } from "../events/tenant-scope.ts";
 import { type Database, inTenant, walPosition, type WalPosition } from "./client.ts";
 import { auditLogs, indexFailures, pendingIndex } from "./schema.ts";
 
@@ -26,9 +26,13 @@ const positionRow = z.object({ position: z.string() });
  * Reads the mark. safe_time() comes before the outbox is read, as a statement of its own: a write that
  * commits between the two has its rows in the outbox by then. The place in the log is read after it too.
  */
-export async function readSettledMark(db: Database, tenantId: string): Promise<SettledMark> {
+export async function readSettledMark(
+  db: Database,
+  tenantId: string,
+  admission?: Admission,
+): Promise<SettledMark> {
   // The mark is the tenant's, whoever of it asks.
-  const scope: TenantScope = { tenantId, userId: null };
+  const scope: TenantScope = { tenantId, userId: null, ...(admission ? { admission } : {}) };
   const [safe, gaps, position, pending, failures, logs] = await inTenant(db, scope, [
     db.execute(sql`select floor(extract(epoch from safe_time()) * 1000) as ms`),
     // The policy shows only what holds back this tenant's mark. Before the outbox: a repair puts logs there

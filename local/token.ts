@@ -5,7 +5,8 @@ import { LOCAL_JWT_SECRET } from "./stack-settings.ts";
 
 const USAGE = `npm run --silent token -- [--tenant acme] [--role admin,auditor] [--sub alice] [--hours 12]
 
-Prints a token for the local stack. Roles: admin, auditor, writer, user, platform_admin.`;
+Prints a token for the local stack. Roles: admin, auditor, writer, user, platform_admin.
+The service takes none that is valid for longer than its MAX_TOKEN_AGE, which is 24 hours by default.`;
 
 export type LocalTokenOptions = {
   tenant: string;

@@ -36,7 +36,8 @@ describe("a configuration", () => {
     expect(config.sections).toMatchObject({
       database: { url: env.DATABASE_URL, fetchEndpoint: undefined },
       tokens: {
-        algorithm: "HS256",
+        keys: { kind: "secrets", algorithm: "HS256", secrets: [env.JWT_SECRET] },
+        maxAgeSeconds: 86_400,
         issuer: undefined,
         audience: undefined,
         defaultTenant: undefined,
@@ -66,7 +67,14 @@ describe("a configuration", () => {
     ["DATABASE_READ_URL", "mysql://host/name", ["readDatabase"]],
     ["JWT_SECRET", "short", ["tokens"]],
     ["JWT_ALGORITHM", "none", ["tokens"]],
-    ["JWT_ALGORITHM", "RS256", ["tokens"]],
+    ["JWT_ALGORITHM", "HS256,RS256", ["tokens"]],
+    ["JWT_SECRET_PREVIOUS", "short", ["tokens"]],
+    ["JWT_JWKS_URL", "http://issuer.example/keys", ["tokens"]],
+    ["JWT_JWKS_URL", "https", ["tokens"]],
+    ["MAX_TOKEN_AGE", "1w", ["tokens"]],
+    ["MAX_TOKEN_AGE", "59", ["tokens"]],
+    ["MAX_TOKEN_AGE", "367d", ["tokens"]],
+    ["MAX_TOKEN_AGE", "forever", ["tokens"]],
     ["DEFAULT_ROLE", "platform_admin", ["tokens"]],
     ["DEFAULT_ROLE", "writer,root", ["tokens"]],
     ["TENANT_AUTO_CREATE", "no", ["tenants"]],
@@ -131,6 +139,57 @@ describe("a configuration", () => {
         expect(["DEBUG", "INFO", "WARNING", "ERROR"]).toContain(config.logLevel);
       }),
     );
+  });
+});
+
+describe("the keys of tokens", () => {
+  const url = "https://issuer.example/keys";
+
+  test("are the secret and the one before", () => {
+    const previous = "z".repeat(32);
+    expect(parsed({ JWT_SECRET_PREVIOUS: previous }).sections.tokens?.keys).toEqual({
+      kind: "secrets",
+      algorithm: "HS256",
+      secrets: [env.JWT_SECRET, previous],
+    });
+  });
+
+  test.each(["RS256", "PS256", "ES256", "EdDSA"])("are public ones for %s", (algorithm) => {
+    const { sections } = parsed({ JWT_ALGORITHM: algorithm, JWT_JWKS_URL: url });
+    expect(sections.tokens?.keys).toEqual({ kind: "jwks", algorithm, url });
+    // A secret that is still there is not used, and one that is not is not missed.
+    const { problems } = parsed({
+      JWT_ALGORITHM: algorithm,
+      JWT_JWKS_URL: url,
+      JWT_SECRET: undefined,
+    });
+    expect(problems).toEqual([]);
+  });
+
+  test.each([
+    [{ JWT_ALGORITHM: "ES256" }, "JWT_JWKS_URL"],
+    [{ JWT_ALGORITHM: "HS256", JWT_JWKS_URL: url, JWT_SECRET: undefined }, "JWT_SECRET"],
+  ])("of %j are missing", (changes, variable) => {
+    const { problems, sections } = parsed(changes);
+    expect(sections.tokens).toBeUndefined();
+    expect(problems).toMatchObject([{ section: "tokens", variable }]);
+  });
+
+  test("may be fetched without encryption on the same machine only", () => {
+    for (const host of ["127.0.0.1:9", "localhost", "[::1]:80"])
+      expect(parsed({ JWT_JWKS_URL: `http://${host}/keys` }).problems).toEqual([]);
+    for (const host of ["127.0.0.1.example", "localhost.example", "10.0.0.1", "user@issuer"])
+      expect(parsed({ JWT_JWKS_URL: `http://${host}/keys` }).problems).toHaveLength(1);
+  });
+
+  test.each([
+    ["3600", 3_600],
+    ["90m", 5_400],
+    ["24h", 86_400],
+    ["7d", 604_800],
+    ["60s", 60],
+  ])("sign tokens that live for %s at most", (text, seconds) => {
+    expect(parsed({ MAX_TOKEN_AGE: text }).sections.tokens?.maxAgeSeconds).toBe(seconds);
   });
 });
 

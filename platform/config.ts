@@ -1,23 +1,13 @@
 import { z } from "zod";
 import { ApiError } from "./errors.ts";
 import { logLevels, type LogLevel } from "./logger.ts";
+import { list, optional, required, secret } from "./setting-forms.ts";
+import { tokenSection } from "./token-settings.ts";
 
-const required = z.string("is not set");
-const optional = z.string().optional();
 const httpUrl = z
   .url({ protocol: /^https?$/, error: "must be an http:// or https:// URL" })
   .transform((url) => url.replace(/\/+$/, ""))
   .optional();
-const secret = required.min(
-  32,
-  "must be at least 32 characters: `openssl rand -base64 32` makes one",
-);
-const roleNames = ["admin", "auditor", "writer", "user"] as const;
-const list = (value: string | undefined) =>
-  (value ?? "")
-    .split(",")
-    .map((item) => item.trim())
-    .filter((item) => item !== "");
 
 const databaseUrl = z
   .string()
@@ -38,28 +28,6 @@ const readDatabaseSection = z
   })
   .transform(({ DATABASE_READ_URL: url, NEON_FETCH_ENDPOINT: fetchEndpoint }) => ({
     replica: url === undefined ? undefined : { url, fetchEndpoint },
-  }));
-
-const tokenSection = z
-  .object({
-    JWT_SECRET: secret,
-    JWT_ALGORITHM: z
-      .enum(["HS256", "HS384", "HS512"], "must be HS256, HS384 or HS512")
-      .default("HS256"),
-    JWT_ISSUER: optional,
-    JWT_AUDIENCE: optional,
-    TENANT_ID: optional,
-    DEFAULT_ROLE: optional
-      .transform(list)
-      .pipe(z.array(z.enum(roleNames, `must be among ${roleNames.join(", ")}`))),
-  })
-  .transform((env) => ({
-    secret: env.JWT_SECRET,
-    algorithm: env.JWT_ALGORITHM,
-    issuer: env.JWT_ISSUER,
-    audience: env.JWT_AUDIENCE,
-    defaultTenant: env.TENANT_ID,
-    defaultRoles: env.DEFAULT_ROLE,
   }));
 
 const tenantSection = z

@@ -6,6 +6,7 @@ export const problems = {
   forbidden: { status: 403, title: "The token's role does not allow this" },
   tenant_missing: { status: 403, title: "The token names no tenant" },
   tenant_unknown: { status: 403, title: "The tenant is not known here" },
+  tenant_suspended: { status: 403, title: "The tenant is suspended" },
   not_found: { status: 404, title: "Not found" },
   method_not_allowed: { status: 405, title: "The method is not allowed here" },
   conflict: { status: 409, title: "Not possible in the present state" },
@@ -18,6 +19,7 @@ export const problems = {
   internal: { status: 500, title: "Something went wrong here" },
   database_unavailable: { status: 503, title: "The database does not answer" },
   queue_unavailable: { status: 503, title: "The queue does not answer" },
+  token_keys_unavailable: { status: 503, title: "The keys of tokens cannot be had" },
   search_unavailable: { status: 503, title: "The search took too long" },
   misconfigured: { status: 503, title: "The service is not configured for this" },
 } as const;

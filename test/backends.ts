@@ -11,6 +11,7 @@ import { ensureBucket, ensureQueues, startAws } from "../local/aws.ts";
 import { startNeonEndpoint } from "../local/neon-endpoint.ts";
 import { startOpenSearch } from "../local/opensearch.ts";
 import { startPostgres } from "../local/postgres.ts";
+import { startKeyHost } from "./tools/key-host.ts";
 import { startPromlint } from "./tools/promlint.ts";
 import { startStrictS3 } from "./tools/strict-s3.ts";
 
@@ -45,6 +46,8 @@ export default async function startBackends(project: TestProject): Promise<() =>
   await once(hanging, "listening");
   project.provide("spareDatabaseUrl", await makeDatabase(postgres.url, "spare"));
   project.provide("quietDatabaseUrl", await makeDatabase(postgres.url, "quiet"));
+  const keyHost = await startKeyHost();
+  project.provide("keyHostUrl", keyHost.url);
   const promlint = await startPromlint();
   if ("missing" in promlint && process.env["CI"])
     throw new Error("CI must lint metrics with Prometheus' linter, and Go is not here.");
@@ -83,6 +86,7 @@ export default async function startBackends(project: TestProject): Promise<() =>
   });
   return async () => {
     hanging.close();
+    keyHost.stop();
     if ("stop" in promlint) promlint.stop();
     await neon.stop();
     await Promise.all([postgres.stop(), aws.stop(), search?.stop(), stopStrictS3?.()]);

@@ -16,6 +16,8 @@ declare module "vitest" {
     promlint: { url: string } | { missing: string };
     /** Takes connections and never answers. */
     hangingUrl: string;
+    /** A host of key sets that answers as it is told: see tools/key-host.ts. */
+    keyHostUrl: string;
     /** Why there is no OpenSearch, where there is none. */
     searchMissing: string;
   }

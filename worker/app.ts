@@ -27,6 +27,13 @@ import {
   startReindex,
   startReindexRoute,
 } from "./operations/reindex.ts";
+import { createKey, createKeyRoute } from "./keys/create-key.ts";
+import { listKeys, listKeysRoute } from "./keys/list-keys.ts";
+import { revokeKey, revokeKeyRoute } from "./keys/revoke-key.ts";
+import { changeTenant, changeTenantRoute } from "./tenants/change-tenant.ts";
+import { createTenant, createTenantRoute } from "./tenants/create-tenant.ts";
+import { getTenant, getTenantRoute } from "./tenants/get-tenant.ts";
+import { listTenants, listTenantsRoute } from "./tenants/list-tenants.ts";
 
 const newRouter = () => new OpenAPIHono<AppEnv>({ strict: false, defaultHook: refuseInvalid });
 
@@ -48,6 +55,13 @@ api.openapi(redriveDeadLettersRoute, redriveDeadLetters);
 api.openapi(startReindexRoute, startReindex);
 api.openapi(listReindexesRoute, listReindexes);
 api.openapi(cancelReindexRoute, cancelReindex);
+api.openapi(listTenantsRoute, listTenants);
+api.openapi(createTenantRoute, createTenant);
+api.openapi(getTenantRoute, getTenant);
+api.openapi(changeTenantRoute, changeTenant);
+api.openapi(createKeyRoute, createKey);
+api.openapi(listKeysRoute, listKeys);
+api.openapi(revokeKeyRoute, revokeKey);
 api.get("/openapi.json", openApiDocument(api));
 api.get("/docs", docs);
 api.get("/docs/:file", docs);

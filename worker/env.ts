@@ -25,5 +25,7 @@ export type AppEnv = {
     event: LogFields;
     /** Set behind `requireRole` with roles within a tenant. */
     caller: Caller;
+    /** Set behind `requireTenantAdmin`: null for a platform admin. */
+    tenantAdmin: Caller | null;
   };
 };

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { type Answer, callerOf, entry, expectProblem, newTenant, type Target } from "./api.ts";
 
-const routes: [string, string, unknown?][] = [
+/** Routes within a tenant. */
+export const routes: [string, string, unknown?][] = [
   ["POST", "/api/v1/logs", entry()],
   ["POST", "/api/v1/logs/bulk", { logs: [entry()] }],
   ["GET", "/api/v1/logs"],
@@ -22,6 +23,25 @@ const platformRoutes: typeof routes = [
   // Of a month that has not come, which no one can reindex.
   ["POST", "/api/v1/operations/reindex", { month: "2199.01" }],
   ["DELETE", "/api/v1/operations/reindex/2199.01"],
+  ["GET", "/api/v1/tenants"],
+  // Without an id, so that none is made.
+  ["POST", "/api/v1/tenants", {}],
+];
+
+/** Routes of one tenant: its own admin's and a platform admin's. */
+const settingsRoutes: typeof routes = [
+  ["GET", `/api/v1/tenants/${crypto.randomUUID()}`],
+  [
+    "PATCH",
+    `/api/v1/tenants/${crypto.randomUUID()}`,
+    { tokens_not_before: "2020-01-01T00:00:00Z" },
+  ],
+];
+/** Routes of a tenant's own admin alone. */
+const keyRoutes: typeof routes = [
+  ["GET", `/api/v1/tenants/${crypto.randomUUID()}/keys`],
+  ["POST", `/api/v1/tenants/${crypto.randomUUID()}/keys`, { name: "k", roles: ["writer"] }],
+  ["DELETE", `/api/v1/tenants/${crypto.randomUUID()}/keys/${crypto.randomUUID()}`],
 ];
 const tenantRoles = ["admin", "auditor", "writer", "user"];
 
@@ -33,37 +53,40 @@ export function isolationJourneys(target: Target): void {
   ): Promise<Answer> =>
     callerOf(target, { tenant_id: newTenant(), ...claims }).call(method, path, body);
 
-  describe.each([...routes, ...platformRoutes])("%s %s", (method, path, body) => {
-    const as = (claims: Record<string, unknown>) => call([method, path, body], claims);
+  describe.each([...routes, ...platformRoutes, ...settingsRoutes, ...keyRoutes])(
+    "%s %s",
+    (method, path, body) => {
+      const as = (claims: Record<string, unknown>) => call([method, path, body], claims);
 
-    test("needs a token", async () => {
-      const init = {
-        method,
-        ...(body
-          ? { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } }
-          : {}),
-      };
-      const response = await target.fetch(path, init);
-      expect(response.status).toBe(401);
-      expect(response.headers.get("WWW-Authenticate")).toBe("Bearer");
-      expect(await response.json()).toMatchObject({ code: "unauthenticated" });
-    });
+      test("needs a token", async () => {
+        const init = {
+          method,
+          ...(body
+            ? { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } }
+            : {}),
+        };
+        const response = await target.fetch(path, init);
+        expect(response.status).toBe(401);
+        expect(response.headers.get("WWW-Authenticate")).toBe("Bearer");
+        expect(await response.json()).toMatchObject({ code: "unauthenticated" });
+      });
 
-    test("refuses an expired token", async () => {
-      const answer = await as({ exp: Math.floor(Date.now() / 1000) - 60 });
-      expectProblem(answer, 401, "unauthenticated");
-      expect(answer.headers.get("WWW-Authenticate")).toBe('Bearer error="invalid_token"');
-    });
+      test("refuses an expired token", async () => {
+        const answer = await as({ exp: Math.floor(Date.now() / 1000) - 60 });
+        expectProblem(answer, 401, "unauthenticated");
+        expect(answer.headers.get("WWW-Authenticate")).toBe('Bearer error="invalid_token"');
+      });
 
-    test("refuses a token that never expires", async () => {
-      expectProblem(await as({ exp: undefined }), 401, "unauthenticated");
-    });
+      test("refuses a token that never expires", async () => {
+        expectProblem(await as({ exp: undefined }), 401, "unauthenticated");
+      });
 
-    test("refuses a token without a tenant, and a role that does not exist", async () => {
-      expectProblem(await as({ tenant_id: undefined }), 403, "tenant_missing");
-      expectProblem(await as({ role: "root" }), 403, "role_missing");
-    });
-  });
+      test("refuses a token without a tenant, and a role that does not exist", async () => {
+        expectProblem(await as({ tenant_id: undefined }), 403, "tenant_missing");
+        expectProblem(await as({ role: "root" }), 403, "role_missing");
+      });
+    },
+  );
 
   describe.each(routes)("%s %s", (...route) => {
     test("refuses platform admins, with a tenant and without", async () => {
@@ -89,8 +112,35 @@ export function isolationJourneys(target: Target): void {
       for (const tenant of [newTenant(), undefined]) {
         const answer = await call(route, { role: "platform_admin", tenant_id: tenant });
         const isUnknown = JSON.stringify(route).includes("2199.01");
-        expect(answer.status, answer.text).toBe(isUnknown ? 404 : 200);
+        const isInvalid = route[0] === "POST" && route[1] === "/api/v1/tenants";
+        expect(answer.status, answer.text).toBe(isUnknown ? 404 : isInvalid ? 422 : 200);
       }
+    });
+  });
+
+  describe.each(settingsRoutes)("%s %s", (...route) => {
+    test.each(["auditor", "writer", "user"])("refuses the role %s", async (role) => {
+      expectProblem(await call(route, { role }), 403, "forbidden");
+    });
+
+    test("answers another tenant's admin as a platform admin who asks for a tenant that is not", async () => {
+      const answers = [
+        await call(route, { role: "admin" }),
+        await call(route, { role: "platform_admin" }),
+      ];
+      for (const answer of answers) expectProblem(answer, 404, "not_found");
+      const [one, other] = answers.map(({ body }) => ({ ...Object(body), request_id: "" }));
+      expect(one).toEqual(other);
+    });
+  });
+
+  describe.each(keyRoutes)("%s %s", (...route) => {
+    test.each(["auditor", "writer", "user", "platform_admin"])("refuses %s", async (role) => {
+      expectProblem(await call(route, { role }), 403, "forbidden");
+    });
+
+    test("is not there for another tenant's admin", async () => {
+      expectProblem(await call(route, { role: "admin" }), 404, "not_found");
     });
   });
 

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { sql } from "drizzle-orm";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { createApiKey, findApiKey, listApiKeys, touchApiKey } from "../../db/api-keys.ts";
 import { asRole, connectDatabase, inTenant } from "../../db/client.ts";
 import { migrateDatabase } from "../../db/migrate.ts";
 import {
@@ -14,6 +15,7 @@ import {
 } from "../../db/outbox.ts";
 import { readLog } from "../../db/read-logs.ts";
 import { readSettledMark } from "../../db/settled-mark.ts";
+import { changeTenant } from "../../db/tenants.ts";
 import { writeLogs } from "../../db/write-logs.ts";
 import type { NewAuditLog } from "../../events/audit-log.ts";
 import { startNeonEndpoint, type NeonEndpoint } from "../../local/neon-endpoint.ts";
@@ -96,6 +98,13 @@ test("an owner who is no superuser migrates, and every role does its work", asyn
   await recordIndexFailure(db, { tenantId: "acme", logId: second, rev: 1 }, "for the test");
   expect((await readSettledMark(db, scope.tenantId)).unsearchable).toBe(1);
   await asRole(db, "audit_maintenance", [db.execute(sql`select ensure_partition()`)]);
+  const hash = "ab".repeat(32);
+  const key = { name: "k", roles: ["writer" as const], expiresAt: null, createdBy: "alice", hash };
+  const made = await createApiKey(db, scope, key);
+  expect(await findApiKey(db, hash)).toMatchObject({ id: made?.id, tenantId: "acme" });
+  await touchApiKey(db, "acme", made?.id ?? "");
+  expect((await listApiKeys(db, scope))[0]?.lastUsedAt).not.toBeNull();
+  expect((await changeTenant(db, "acme", { name: "Acme" })).row?.name).toBe("Acme");
 });
 
 test("an owner without a role sees nothing of any tenant", async () => {

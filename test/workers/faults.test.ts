@@ -43,9 +43,35 @@ describe("while the database does not answer", () => {
     ["POST", "/api/v1/operations/reindex"],
     ["GET", "/api/v1/operations/reindex"],
     ["DELETE", "/api/v1/operations/reindex/2026.11"],
-  ])("a platform admin's %s %s is 503 too", async (method, path) => {
+    ["GET", "/api/v1/tenants"],
+    ["POST", "/api/v1/tenants", { id: "acme" }],
+    ["GET", "/api/v1/tenants/acme"],
+    ["PATCH", "/api/v1/tenants/acme", { name: "Acme" }],
+  ])("a platform admin's %s %s is 503 too", async (method, path, body?: object) => {
     const admin = caller({ NEON_FETCH_ENDPOINT: nowhere }, { role: "platform_admin" });
-    expectProblem(await admin.call(method, path), 503, "database_unavailable");
+    expectProblem(await admin.call(method, path, body), 503, "database_unavailable");
+  });
+
+  test.each([
+    ["POST", "", { name: "k", roles: ["writer"] }],
+    ["GET", ""],
+    ["DELETE", `/${crypto.randomUUID()}`],
+  ])("the %s of a tenant's keys%s is 503 too", async (method, path, body?: object) => {
+    const tenant = newTenant();
+    const admin = caller({ NEON_FETCH_ENDPOINT: nowhere }, { tenant_id: tenant });
+    const answer = await admin.call(method, `/api/v1/tenants/${tenant}/keys${path}`, body);
+    expectProblem(answer, 503, "database_unavailable");
+  });
+
+  test("an API key that is not known yet is neither taken nor refused", async () => {
+    const headers = { Authorization: `Bearer al_${"x".repeat(43)}` };
+    const answer = await caller({ NEON_FETCH_ENDPOINT: nowhere }).call(
+      "GET",
+      "/api/v1/logs",
+      undefined,
+      headers,
+    );
+    expectProblem(answer, 503, "database_unavailable");
   });
 
   test("health is down", async () => {
@@ -188,8 +214,13 @@ describe("configuration", () => {
       403,
       "tenant_unknown",
     );
+    for (const path of ["/api/v1/logs", "/api/v1/logs/stats", "/api/v1/logs/export"])
+      expectProblem(await caller(closed, claims).get(path), 403, "tenant_unknown");
+    const settings = `/api/v1/tenants/${claims.tenant_id}`;
+    expectProblem(await caller(closed, claims).get(settings), 403, "tenant_unknown");
     await caller({}, claims).create();
     await caller(closed, claims).create();
+    expect((await caller(closed, claims).get("/api/v1/logs")).status).toBe(200);
   });
 
   test("without a default role refuses a token that names none", async () => {
@@ -333,6 +364,10 @@ test("the OpenAPI document names every route", async () => {
     "/operations/dead-letters/redrive",
     "/operations/reindex",
     "/operations/reindex/{month}",
+    "/tenants",
+    "/tenants/{tenant_id}",
+    "/tenants/{tenant_id}/keys",
+    "/tenants/{tenant_id}/keys/{key_id}",
   ]);
 });
 

@@ -50,6 +50,13 @@ describe("row-level security", () => {
     expect(await seen("audit_logs", { tenantId: mine, userId: "u_1" })).toBe(1);
   });
 
+  test("lets a tenant end its own tokens where the update forgets its WHERE, and nobody else's", async () => {
+    const [changed] = await inTenant(db, scope, [
+      db.execute(sql`update tenants set tokens_not_before = '2020-01-01T00:00:00Z' returning id`),
+    ]);
+    expect(changed.rows).toEqual([{ id: mine }]);
+  });
+
   test("shows nothing where no tenant is set", async () => {
     expect(await seen("audit_logs", { tenantId: "", userId: null })).toBe(0);
     expect(await seen("pending_index", { tenantId: "", userId: null })).toBe(0);
@@ -69,6 +76,9 @@ describe("row-level security", () => {
     ["truncate audit_logs"],
     ["delete from pending_index"],
     ["delete from tenants"],
+    ["update tenants set status = 'active'"],
+    ["update tenants set name = 'x'"],
+    ["insert into tenants (id, status) values (app_tenant(), 'suspended')"],
     [`select * from audit_logs_${month}`],
     ["alter table audit_logs disable row level security"],
     ["insert into index_failures (tenant_id, log_id, reason) values ('x', gen_random_uuid(), 'x')"],
@@ -101,6 +111,18 @@ describe("row-level security", () => {
   test.each([
     ["audit_operator", "select * from audit_logs"],
     ["audit_operator", "select * from export_parts"],
+    ["audit_api", "select hash from api_keys"],
+    ["audit_api", "delete from api_keys"],
+    ["audit_api", "update api_keys set roles = '{admin}'"],
+    ["audit_api", "update api_keys set expires_at = null"],
+    ["audit_api", "create function x() returns integer language sql as 'select 1'"],
+    ["audit_operator", "select * from api_keys"],
+    ["audit_operator", "select find_api_key('x')"],
+    ["audit_exporter", "select find_api_key('x')"],
+    ["audit_operator", "delete from tenants"],
+    ["audit_operator", "update tenants set id = 'x'"],
+    ["audit_maintenance", "update tenants set status = 'active'"],
+    ["audit_indexer", "select * from tenants"],
     ["audit_operator", "select filters from export_pipelines"],
     ["audit_operator", "update export_pipelines set object_key = 'x'"],
     ["audit_operator", "delete from pending_index"],

@@ -1,4 +1,4 @@
-import type { TenantScope } from "../../events/tenant-scope.ts";
+import type { Admission, TenantScope } from "../../events/tenant-scope.ts";
 
 /** What a token may do within its tenant. */
 export const tenantRoles = ["admin", "auditor", "writer", "user"] as const;
@@ -14,19 +14,32 @@ export type Caller = {
   /** The token's subject. */
   sub: string;
   roles: ReadonlySet<Role>;
+  admission: Admission;
 };
 
 /** Whose token it is. One with no other role than `platform_admin` needs no tenant. */
-export type Bearer = Omit<Caller, "tenantId"> & { tenantId: string | undefined };
+export type Bearer = {
+  tenantId: string | undefined;
+  sub: string;
+  roles: ReadonlySet<Role>;
+  /** As Admission has it. */
+  issuedAt: number;
+  /** Whether it is an API key and no token; `sub` is the key's id then. */
+  isKey: boolean;
+};
 
 /** What a caller may read: with no more than the `user` role, only logs of its own user_id. */
 export function readScope(caller: Caller): TenantScope {
   const seesAll = caller.roles.has("admin") || caller.roles.has("auditor");
-  return { tenantId: caller.tenantId, userId: seesAll ? null : caller.sub };
+  return scopeOf(caller, seesAll);
 }
 
 /** What a caller may write: with no more than the `user` role, only logs in its own name. */
 export function writeScope(caller: Caller): TenantScope {
   const writesAll = caller.roles.has("admin") || caller.roles.has("writer");
-  return { tenantId: caller.tenantId, userId: writesAll ? null : caller.sub };
+  return scopeOf(caller, writesAll);
+}
+
+function scopeOf({ tenantId, sub, admission }: Caller, isWholeTenant: boolean): TenantScope {
+  return { tenantId, userId: isWholeTenant ? null : sub, admission };
 }

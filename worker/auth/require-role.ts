@@ -1,9 +1,13 @@
+import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
-import { requireSection } from "../../platform/config.ts";
-import { ApiError } from "../../platform/errors.ts";
+import { touchApiKey } from "../../db/api-keys.ts";
+import { connectDatabase } from "../../db/client.ts";
+import { type Config, requireSection } from "../../platform/config.ts";
+import { ApiError, reasonOf } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
+import { authenticate } from "./authenticate.ts";
 import type { Bearer, Caller, TenantRole } from "./caller.ts";
-import { verifyToken } from "./verify-token.ts";
+import { isToTouch } from "./verify-key.ts";
 
 /**
  * Lets a request through that carries a valid token with one of the roles. Behind a role within a tenant
@@ -12,21 +16,79 @@ import { verifyToken } from "./verify-token.ts";
 export function requireRole(...allowed: ["platform_admin"] | [TenantRole, ...TenantRole[]]) {
   const isForPlatform = allowed[0] === "platform_admin";
   return createMiddleware<AppEnv>(async (c, next) => {
-    const config = requireSection(c.var.config, "tokens");
-    const bearer = await verifyToken(c.req.header("Authorization"), config);
-    Object.assign(c.var.event, { tenant_id: bearer.tenantId, sub: bearer.sub });
-    if (!allowed.some((role) => bearer.roles.has(role))) {
-      throw new ApiError("forbidden", `This needs one of the roles ${allowed.join(", ")}.`);
-    }
-    if (!isForPlatform) c.set("caller", inTenant(bearer));
+    const bearer = await bearerOf(c);
+    if (!allowed.some((role) => bearer.roles.has(role))) throw forbidden(allowed);
+    if (!isForPlatform) c.set("caller", inTenant(bearer, c.var.config));
     await next();
   });
 }
 
-function inTenant({ tenantId, ...bearer }: Bearer): Caller {
+/**
+ * Lets platform admins through, and the admin of the tenant that the path names. For the second `tenantAdmin`
+ * is set from here on. Another tenant's admin learns nothing of whether there is such a tenant.
+ */
+export const requireTenantAdmin = createMiddleware<AppEnv>(async (c, next) => {
+  const bearer = await bearerOf(c);
+  if (bearer.roles.has("platform_admin")) {
+    c.set("tenantAdmin", null);
+  } else if (bearer.roles.has("admin")) {
+    const admin = inTenant(bearer, c.var.config);
+    if (admin.tenantId !== c.req.param("tenant_id")) throw noSuchTenant();
+    c.set("tenantAdmin", admin);
+  } else {
+    throw forbidden(["platform_admin", "admin"]);
+  }
+  await next();
+});
+
+/**
+ * Lets only the admin of the tenant through that the path names, and with a token: who has got hold of a key
+ * must not be able to make others that outlive it. Sets `caller`.
+ */
+export const requireOwnAdmin = createMiddleware<AppEnv>(async (c, next) => {
+  const bearer = await bearerOf(c);
+  if (!bearer.roles.has("admin")) throw forbidden(["admin"]);
+  if (bearer.isKey)
+    throw new ApiError("forbidden", "This needs a token: an API key manages no keys.");
+  const admin = inTenant(bearer, c.var.config);
+  if (admin.tenantId !== c.req.param("tenant_id")) throw noSuchTenant();
+  c.set("caller", admin);
+  await next();
+});
+
+async function bearerOf(c: Context<AppEnv>): Promise<Bearer> {
+  const { config, logger, event } = c.var;
+  const bearer = await authenticate(c.req.header("Authorization"), config, logger);
+  Object.assign(event, { tenant_id: bearer.tenantId, sub: bearer.sub });
+  if (bearer.isKey) {
+    event["actor"] = "api_key";
+    if (isToTouch(bearer.sub)) c.executionCtx.waitUntil(noteUse(c, bearer));
+  }
+  return bearer;
+}
+
+/** Beside the request, which does not wait for it. */
+async function noteUse(c: Context<AppEnv>, { tenantId = "", sub: id }: Bearer): Promise<void> {
+  try {
+    await touchApiKey(connectDatabase(requireSection(c.var.config, "database")), tenantId, id);
+  } catch (error) {
+    c.var.logger.warning("key_use_not_noted", { key_id: id, reason: reasonOf(error) });
+  }
+}
+
+function inTenant({ tenantId, sub, roles, issuedAt }: Bearer, config: Config): Caller {
   if (tenantId === undefined)
     throw new ApiError("tenant_missing", "The token needs a tenant_id claim.");
-  return { tenantId, ...bearer };
+  const mustBeKnown = !requireSection(config, "tenants").autoCreate;
+  return { tenantId, sub, roles, admission: { issuedAt, mustBeKnown } };
+}
+
+function forbidden(allowed: readonly string[]): ApiError {
+  return new ApiError("forbidden", `This needs one of the roles ${allowed.join(", ")}.`);
+}
+
+export function noSuchTenant(): ApiError {
+  return new ApiError("not_found", "There is no tenant of this id.");
 }
 
 /** The roles that may create logs, and those that may read them: the `user` role within its own name. */

@@ -2,17 +2,24 @@ import { generateKeyPair, SignJWT } from "jose";
 import { describe, expect, test } from "vitest";
 import type { TokenConfig } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
+import { createLogger } from "../../platform/logger.ts";
 import { verifyToken } from "./verify-token.ts";
 
 const secret = "a secret of the tests, long enough to sign with HS512 and all of its bytes";
 const config: TokenConfig = {
-  secret,
-  algorithm: "HS256",
+  keys: { kind: "secrets", algorithm: "HS256", secrets: [secret] },
   issuer: undefined,
   audience: undefined,
+  maxAgeSeconds: 86_400,
   defaultTenant: undefined,
   defaultRoles: [],
 };
+const logger = createLogger("test", "ERROR");
+const bearerOf = (authorization: string | undefined) => verifyToken(authorization, config, logger);
+const signedBy = (algorithm: "HS256" | "HS384" | "HS512", ...secrets: string[]) => ({
+  keys: { kind: "secrets", algorithm, secrets } as const,
+});
+const forever = { maxAgeSeconds: Infinity };
 const nowSeconds = () => Math.floor(Date.now() / 1000);
 const goodClaims = () => ({
   tenant_id: "acme",
@@ -47,7 +54,7 @@ async function rawToken(
 }
 const tokenOf = (claims: object) => rawToken({ alg: "HS256" }, { ...goodClaims(), ...claims });
 const verify = (token: string, changes: Partial<TokenConfig> = {}) =>
-  verifyToken(`Bearer ${token}`, { ...config, ...changes });
+  verifyToken(`Bearer ${token}`, { ...config, ...changes }, logger);
 
 async function refusal(asked: Promise<unknown>): Promise<ApiError> {
   const error = await asked.then(
@@ -70,11 +77,16 @@ describe("a valid token", () => {
       tenantId: "acme",
       sub: "alice",
       roles: new Set(["admin"]),
+      issuedAt: 0,
+      isKey: false,
     });
+    expect((await verify(await tokenOf({ iat: 1_000, exp: nowSeconds() }), forever)).issuedAt).toBe(
+      1_000,
+    );
   });
 
   test("may have its scheme in any letter case", async () => {
-    expect((await verifyToken(`bearer ${await tokenOf({})}`, config)).sub).toBe("alice");
+    expect((await bearerOf(`bearer ${await tokenOf({})}`)).sub).toBe("alice");
   });
 
   test.each([
@@ -82,7 +94,7 @@ describe("a valid token", () => {
     ["HS512", "SHA-512"],
   ] as const)("may be signed by %s where that is configured", async (algorithm, hash) => {
     const token = await rawToken({ alg: algorithm }, goodClaims(), secret, hash);
-    expect((await verify(token, { algorithm })).sub).toBe("alice");
+    expect((await verify(token, signedBy(algorithm, secret))).sub).toBe("alice");
     await expectInvalid(verify(token));
   });
 
@@ -92,9 +104,56 @@ describe("a valid token", () => {
   });
 });
 
+describe("the secret", () => {
+  const [older, newer] = [`${secret} before`, `${secret} now`];
+
+  test("may be changed while tokens of the one before are about", async () => {
+    const rotated = signedBy("HS256", newer, older);
+    for (const key of [newer, older]) {
+      const token = await rawToken({ alg: "HS256" }, goodClaims(), key);
+      expect((await verify(token, rotated)).sub).toBe("alice");
+    }
+    await expectInvalid(verify(await tokenOf({}), rotated), /^The token is not valid\.$/);
+  });
+
+  test("before the last excuses no claim, and signs nothing once it is gone", async () => {
+    const old = (claims: object) =>
+      rawToken({ alg: "HS256" }, { ...goodClaims(), ...claims }, older);
+    const rotated = signedBy("HS256", newer, older);
+    await expectInvalid(verify(await old({ exp: nowSeconds() - 60 }), rotated), /expired/);
+    await expectInvalid(verify(await old({}), signedBy("HS256", newer)));
+  });
+});
+
+describe("the lifetime of a token", () => {
+  const hour = { maxAgeSeconds: 3_600 };
+  const now = nowSeconds;
+
+  test.each([
+    ["from its issue", () => ({ iat: now() - 600, exp: now() + 3_000 })],
+    ["from now, where it does not say when it was issued", () => ({ exp: now() + 3_600 })],
+  ])("counts %s, and may be as long as is configured", async (_, claims) => {
+    expect((await verify(await tokenOf(claims()), hour)).sub).toBe("alice");
+  });
+
+  test.each([
+    ["a minute too long", () => ({ iat: now(), exp: now() + 3_660 })],
+    ["too long though most of it is over", () => ({ iat: now() - 3_600, exp: now() + 60 })],
+    ["too long, and its issue is not told", () => ({ exp: now() + 3_660 })],
+    ["short, and begins in a year", () => ({ iat: now() + 31_536_000, exp: now() + 31_539_600 })],
+    ["longer than any number", () => ({ exp: 1e300 })],
+  ])("is refused where it is %s", async (_, claims) => {
+    await expectInvalid(verify(await tokenOf(claims()), hour), /more than 3600 seconds/);
+  });
+
+  test("is refused where its issue is no number", async () => {
+    await expectInvalid(verify(await tokenOf({ iat: "today" }), hour), /iat/);
+  });
+});
+
 describe("no token", () => {
   test("is challenged without an error, as RFC 6750 has it", async () => {
-    const error = await refusal(verifyToken(undefined, config));
+    const error = await refusal(bearerOf(undefined));
     expect(error.code).toBe("unauthenticated");
     expect(error.headers["WWW-Authenticate"]).toBe("Bearer");
   });
@@ -112,7 +171,7 @@ describe("no token", () => {
     " Bearer x",
     "Bearer x\n",
   ])("%j is an invalid request", async (header) => {
-    const error = await refusal(verifyToken(header, config));
+    const error = await refusal(bearerOf(header));
     expect(error.code).toBe("unauthenticated");
     expect(error.headers["WWW-Authenticate"]).toBe('Bearer error="invalid_request"');
   });
@@ -144,7 +203,7 @@ describe("a forged token is refused", () => {
 
   test("where it is signed by another HMAC than the configured one", async () => {
     await expectInvalid(verify(await rawToken({ alg: "HS512" }, goodClaims(), secret, "SHA-512")));
-    await expectInvalid(verify(await tokenOf({}), { algorithm: "HS512" }));
+    await expectInvalid(verify(await tokenOf({}), signedBy("HS512", secret)));
   });
 
   test("where it is signed with another secret, with none, or not at all", async () => {
@@ -293,7 +352,7 @@ describe("bytes that are no UTF-8", () => {
   });
 
   test("in the header of a request are refused", async () => {
-    await expect(verifyToken("Bearer \u00FF\u00FE.x.y", config)).rejects.toMatchObject({
+    await expect(bearerOf("Bearer \u00FF\u00FE.x.y")).rejects.toMatchObject({
       code: "unauthenticated",
     });
   });

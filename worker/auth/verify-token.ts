@@ -1,37 +1,37 @@
-import { errors, jwtVerify, type JWTPayload } from "jose";
+import { errors, jwtVerify, type JWTPayload, type JWTVerifyOptions } from "jose";
 import { z } from "zod";
+import { nameText } from "../../events/tenant-scope.ts";
 import type { TokenConfig } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
+import type { Logger } from "../../platform/logger.ts";
 import { type Bearer, type Role, roles } from "./caller.ts";
+import { keysAt } from "./key-set.ts";
 
 const clockToleranceSeconds = 5;
 /** Longer than any token of ours; a longer one is not worth hashing. */
 const maxTokenLength = 8_192;
 
 const roleClaim = z.union([z.string(), z.array(z.string()).max(20)]).optional();
-/** What Postgres refuses and what UTF-8 would make equal to another name is no name. */
-const name = z
-  .string()
-  .min(1)
-  .max(255)
-  .refine((text) => text.isWellFormed() && !text.includes("\0"));
 const claims = z.object({
-  sub: name,
+  sub: nameText,
   /** A whole number is taken as its digits. */
-  tenant_id: z.union([name, z.int().transform(String)]).optional(),
+  tenant_id: z.union([nameText, z.int().transform(String)]).optional(),
   role: roleClaim,
   roles: roleClaim,
+  exp: z.number(),
+  iat: z.number().optional(),
 });
 
 /**
  * The bearer of a token. The algorithm is the one that is configured, whatever the token says of itself.
  *
  * @param authorization the Authorization header
- * @throws ApiError `unauthenticated`, `tenant_missing` or `role_missing`
+ * @throws ApiError `unauthenticated`, `tenant_missing`, `role_missing` or `token_keys_unavailable`
  */
 export async function verifyToken(
   authorization: string | undefined,
   config: TokenConfig,
+  logger: Logger,
 ): Promise<Bearer> {
   const token = /^Bearer ([\w.~+/=-]+)$/i.exec(authorization ?? "")?.[1];
   if (token === undefined) {
@@ -42,30 +42,42 @@ export async function verifyToken(
   }
   if (token.length > maxTokenLength)
     throw unauthenticated("The token is too long.", "invalid_token");
-  const payload = await verified(token, config);
+  const payload = await verified(token, config, logger);
   const parsed = claims.safeParse(payload);
   if (!parsed.success) {
     const names = parsed.error.issues.map((issue) => issue.path[0]).join(", ");
     throw unauthenticated(`The token's claims are not valid: ${names}.`, "invalid_token");
   }
+  checkLifetime(parsed.data, config.maxAgeSeconds);
   const tenantId = parsed.data.tenant_id ?? config.defaultTenant;
   const granted = rolesOf(parsed.data, config.defaultRoles);
   if (tenantId === undefined && !granted.has("platform_admin"))
     throw new ApiError("tenant_missing", "The token needs a tenant_id claim.");
-  return { tenantId, sub: parsed.data.sub, roles: granted };
+  return {
+    tenantId,
+    sub: parsed.data.sub,
+    roles: granted,
+    issuedAt: parsed.data.iat ?? 0,
+    isKey: false,
+  };
 }
 
-async function verified(token: string, config: TokenConfig): Promise<JWTPayload> {
+async function verified(token: string, config: TokenConfig, logger: Logger): Promise<JWTPayload> {
+  // EdDSA has a second name since RFC 9864, which says the curve.
+  const { algorithm } = config.keys;
+  const options: JWTVerifyOptions = {
+    algorithms: algorithm === "EdDSA" ? ["EdDSA", "Ed25519"] : [algorithm],
+    requiredClaims: ["exp", "sub"],
+    clockTolerance: clockToleranceSeconds,
+    ...(config.issuer === undefined ? {} : { issuer: config.issuer }),
+    ...(config.audience === undefined ? {} : { audience: config.audience }),
+  };
   try {
-    const { payload } = await jwtVerify(token, new TextEncoder().encode(config.secret), {
-      algorithms: [config.algorithm],
-      requiredClaims: ["exp", "sub"],
-      clockTolerance: clockToleranceSeconds,
-      ...(config.issuer === undefined ? {} : { issuer: config.issuer }),
-      ...(config.audience === undefined ? {} : { audience: config.audience }),
-    });
-    return payload;
+    return config.keys.kind === "jwks"
+      ? await byPublicKey(token, config.keys.url, options, logger)
+      : await bySecret(token, config.keys.secrets, options);
   } catch (error) {
+    if (error instanceof ApiError) throw error;
     if (error instanceof errors.JWTExpired)
       throw unauthenticated("The token has expired.", "invalid_token");
     if (error instanceof errors.JWTClaimValidationFailed) {
@@ -76,6 +88,49 @@ async function verified(token: string, config: TokenConfig): Promise<JWTPayload>
     }
     throw unauthenticated("The token is not valid.", "invalid_token");
   }
+}
+
+async function bySecret(
+  token: string,
+  [current = "", ...previous]: string[],
+  options: JWTVerifyOptions,
+): Promise<JWTPayload> {
+  try {
+    return (await jwtVerify(token, new TextEncoder().encode(current), options)).payload;
+  } catch (error) {
+    if (previous.length === 0 || !(error instanceof errors.JWSSignatureVerificationFailed))
+      throw error;
+    return bySecret(token, previous, options);
+  }
+}
+
+async function byPublicKey(
+  token: string,
+  url: string,
+  options: JWTVerifyOptions,
+  logger: Logger,
+): Promise<JWTPayload> {
+  try {
+    return (await jwtVerify(token, keysAt(url, logger), options)).payload;
+  } catch (error) {
+    if (!(error instanceof errors.JWKSMultipleMatchingKeys)) throw error;
+    // A token without `kid`, while the issuer changes its key: one of them it is.
+    for await (const key of error) {
+      try {
+        return (await jwtVerify(token, key, options)).payload;
+      } catch (failure) {
+        if (!(failure instanceof errors.JWSSignatureVerificationFailed)) throw failure;
+      }
+    }
+    throw new errors.JWSSignatureVerificationFailed();
+  }
+}
+
+/** Counts from now where the token does not say when it was issued, or says that it was not yet. */
+function checkLifetime({ exp, iat }: { exp: number; iat?: number | undefined }, most: number) {
+  const now = Date.now() / 1000;
+  if (exp - Math.min(iat ?? now, now) <= most + clockToleranceSeconds) return;
+  throw unauthenticated(`The token is valid for more than ${most} seconds.`, "invalid_token");
 }
 
 function rolesOf(token: z.infer<typeof claims>, defaults: Role[]): ReadonlySet<Role> {

@@ -90,7 +90,7 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
 
   const { search } = config.sections;
   const db = connectDatabase(requireSection(config, "database"));
-  const mark = await settledMark(db, caller.tenantId);
+  const mark = await settledMark(db, caller);
   const readConfig = config.sections.readDatabase?.replica;
   const replica = readConfig && connectReplica(readConfig, mark.walPosition);
   // Where there is no OpenSearch, Postgres is the search: what is stored is searchable.

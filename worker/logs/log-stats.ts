@@ -38,7 +38,7 @@ export const logStats: RouteHandler<typeof logStatsRoute, AppEnv> = async (c) =>
   const filter = await logFilter(c.req.valid("query"), caller.tenantId, config);
   const { search } = config.sections;
   const db = connectDatabase(requireSection(config, "database"));
-  const mark = await settledMark(db, caller.tenantId);
+  const mark = await settledMark(db, caller);
   const readConfig = config.sections.readDatabase?.replica;
   const replica = readConfig && connectReplica(readConfig, mark.walPosition);
   const onDegraded = () => countDegradedSearch(c, db);

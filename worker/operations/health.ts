@@ -2,8 +2,9 @@ import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
 import { backpressureSeconds } from "../../db/backlog.ts";
 import type { Config } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
+import type { Logger } from "../../platform/logger.ts";
 import { version } from "../../platform/version.ts";
-import { verifyToken } from "../auth/verify-token.ts";
+import { authenticate } from "../auth/authenticate.ts";
 import type { AppEnv } from "../env.ts";
 import { recentChecks } from "./health-checks.ts";
 
@@ -58,7 +59,7 @@ export const health: RouteHandler<typeof healthRoute, AppEnv> = async (c) => {
   const keepAlive = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
   const [{ checks, outbox }, isSignedIn] = await Promise.all([
     recentChecks(config, logger, keepAlive),
-    hasToken(c.req.header("Authorization"), config),
+    hasToken(c.req.header("Authorization"), config, logger),
   ]);
   const backpressure = (outbox?.oldestAgeSeconds ?? 0) > backpressureSeconds;
   const isWhole = Object.values(checks).every((one) => one.status === "ok") && !backpressure;
@@ -80,11 +81,15 @@ export const health: RouteHandler<typeof healthRoute, AppEnv> = async (c) => {
   return c.json({ status, ...(isSignedIn ? shown : {}) }, status === "down" ? 503 : 200);
 };
 
-/** Any valid token will do, whatever its role. */
-async function hasToken(authorization: string | undefined, config: Config): Promise<boolean> {
-  if (authorization === undefined || !config.sections.tokens) return false;
+/** Any valid token or key will do, whatever its role. */
+async function hasToken(
+  authorization: string | undefined,
+  config: Config,
+  logger: Logger,
+): Promise<boolean> {
+  if (authorization === undefined) return false;
   try {
-    await verifyToken(authorization, config.sections.tokens);
+    await authenticate(authorization, config, logger);
     return true;
   } catch (error) {
     if (error instanceof ApiError) return false;

@@ -1,0 +1,111 @@
+import { and, asc, eq, getTableColumns, isNull, lt, or, sql } from "drizzle-orm";
+import { z } from "zod";
+import type { TenantScope } from "../events/tenant-scope.ts";
+import { asRole, type Database, inTenant } from "./client.ts";
+import { apiKeys, tenants } from "./schema.ts";
+
+export const keyRoles = ["admin", "auditor", "writer"] as const;
+/** Keys of a tenant that are not revoked, at most: so that a list needs no pages. */
+export const maxKeys = 100;
+
+const foundRow = z.object({
+  id: z.string(),
+  tenant_id: z.string(),
+  roles: z.array(z.enum(keyRoles)),
+  expires_ms: z.coerce.number().nullable(),
+});
+
+export type FoundKey = {
+  id: string;
+  tenantId: string;
+  roles: (typeof keyRoles)[number][];
+  /** Milliseconds since 1970; Infinity where it does not expire. */
+  expiresAt: number;
+};
+
+export type ApiKeyRow = typeof apiKeys.$inferSelect;
+export type NewApiKey = Pick<ApiKeyRow, "name" | "roles" | "expiresAt" | "createdBy"> & {
+  /** SHA-256 of the key, as hexadecimal digits. */
+  hash: string;
+};
+
+/** The key of a hash, whosever it is, unless it is revoked or has expired. */
+export async function findApiKey(db: Database, hash: string): Promise<FoundKey | null> {
+  const [result] = await asRole(db, "audit_api", [
+    db.execute(sql`
+      select id, tenant_id, array_to_json(roles) as roles, extract(epoch from expires_at) * 1000 as expires_ms
+      from find_api_key(decode(${hash}, 'hex'))`),
+  ]);
+  const [row] = result.rows;
+  if (!row) return null;
+  const { id, tenant_id: tenantId, roles, expires_ms: expires } = foundRow.parse(row);
+  return { id, tenantId, roles, expiresAt: expires ?? Infinity };
+}
+
+/** @returns the new key, or undefined where the tenant has as many as it may have */
+export async function createApiKey(
+  db: Database,
+  scope: TenantScope,
+  { hash, name, roles, expiresAt, createdBy }: NewApiKey,
+): Promise<ApiKeyRow | undefined> {
+  const { tenantId } = scope;
+  const isOurs = and(eq(apiKeys.tenantId, tenantId), isNull(apiKeys.revokedAt));
+  const [, , made] = await inTenant(db, scope, [
+    db.execute(sql`insert into tenants (id) values (${tenantId}) on conflict do nothing`),
+    // Two that make a key at once count one after the other.
+    db.select({ id: tenants.id }).from(tenants).where(eq(tenants.id, tenantId)).for("update"),
+    db.execute(sql`
+      insert into api_keys (tenant_id, hash, name, roles, created_by, expires_at)
+      select ${tenantId}, decode(${hash}, 'hex'), ${name},
+        array(select json_array_elements_text(${JSON.stringify(roles)}::json)),
+        ${createdBy}, ${expiresAt?.toISOString() ?? null}::timestamptz
+      where (select count(*) from ${apiKeys} where ${isOurs}) < ${maxKeys}
+      returning id`),
+  ]);
+  const id = made.rows[0]?.["id"];
+  if (id === undefined) return undefined;
+  return (await listApiKeys(db, scope)).find((key) => key.id === id);
+}
+
+/** The tenant's keys that are not revoked, the oldest first. */
+export async function listApiKeys(db: Database, scope: TenantScope): Promise<ApiKeyRow[]> {
+  const query = db
+    .select(getTableColumns(apiKeys))
+    .from(apiKeys)
+    .where(and(eq(apiKeys.tenantId, scope.tenantId), isNull(apiKeys.revokedAt)))
+    .orderBy(asc(apiKeys.createdAt), asc(apiKeys.id));
+  const [rows] = await inTenant(db, scope, [query]);
+  return rows;
+}
+
+/** @returns the key, now revoked; undefined where the tenant has no such key, or it is revoked already */
+export async function revokeApiKey(
+  db: Database,
+  scope: TenantScope,
+  id: string,
+): Promise<ApiKeyRow | undefined> {
+  const query = db
+    .update(apiKeys)
+    .set({ revokedAt: sql`clock_timestamp()` })
+    .where(and(eq(apiKeys.tenantId, scope.tenantId), eq(apiKeys.id, id), isNull(apiKeys.revokedAt)))
+    .returning(getTableColumns(apiKeys));
+  const [rows] = await inTenant(db, scope, [query]);
+  return rows[0];
+}
+
+/** Notes that a key was used, once a minute at most. */
+export async function touchApiKey(db: Database, tenantId: string, id: string): Promise<void> {
+  const minuteAgo = sql`clock_timestamp() - interval '1 minute'`;
+  await inTenant(db, { tenantId, userId: null }, [
+    db
+      .update(apiKeys)
+      .set({ lastUsedAt: sql`clock_timestamp()` })
+      .where(
+        and(
+          eq(apiKeys.tenantId, tenantId),
+          eq(apiKeys.id, id),
+          or(isNull(apiKeys.lastUsedAt), lt(apiKeys.lastUsedAt, minuteAgo)),
+        ),
+      ),
+  ]);
+}

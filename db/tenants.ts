@@ -1,0 +1,114 @@
+import { and, eq, gt, isNull, lte, or, sql } from "drizzle-orm";
+import type { TenantScope } from "../events/tenant-scope.ts";
+import { asRole, type Database, inTenant } from "./client.ts";
+import { tenants } from "./schema.ts";
+
+export type TenantRow = typeof tenants.$inferSelect;
+/** What is undefined stays as it is. */
+export type TenantChanges = {
+  name?: string | null | undefined;
+  status?: TenantRow["status"] | undefined;
+  tokensNotBefore?: Date | undefined;
+};
+
+/** `changed` where the call did it; the row is undefined where there is no such tenant. */
+export type ChangedTenant = { row: TenantRow | undefined; changed: boolean };
+
+/** Tenants in the order of their ids' bytes: at most `size` of those after `after`. */
+export async function listTenants(
+  db: Database,
+  after: string | null,
+  size: number,
+): Promise<TenantRow[]> {
+  const byBytes = sql`${tenants.id} collate "C"`;
+  const query = db
+    .select()
+    .from(tenants)
+    .where(after === null ? undefined : gt(byBytes, after))
+    .orderBy(byBytes)
+    .limit(size);
+  const [rows] = await asRole(db, "audit_operator", [query]);
+  return rows;
+}
+
+/** @returns the new tenant, or undefined where there is one of this id already */
+export async function createTenant(
+  db: Database,
+  id: string,
+  name: string | null,
+): Promise<TenantRow | undefined> {
+  const [result, rows] = await asRole(db, "audit_operator", [
+    db.execute(sql`insert into tenants (id, name) values (${id}, ${name}) on conflict do nothing`),
+    selectTenant(db, id),
+  ]);
+  return result.rowCount === 1 ? rows[0] : undefined;
+}
+
+/** Any tenant, for a platform admin. */
+export async function readTenant(db: Database, id: string): Promise<TenantRow | undefined> {
+  const [rows] = await asRole(db, "audit_operator", [selectTenant(db, id)]);
+  return rows[0];
+}
+
+/** Changes any tenant, for a platform admin: not where tokens_not_before would go back. */
+export async function changeTenant(
+  db: Database,
+  id: string,
+  changes: TenantChanges,
+): Promise<ChangedTenant> {
+  const [changed, rows] = await asRole(db, "audit_operator", [
+    updateTenant(db, id, changes),
+    selectTenant(db, id),
+  ]);
+  return { row: rows[0], changed: changed.length > 0 };
+}
+
+/** The tenant of a request, which is made where it is not known yet. */
+export async function readOwnTenant(
+  db: Database,
+  scope: TenantScope,
+): Promise<TenantRow | undefined> {
+  const [, rows] = await inTenant(db, scope, [
+    makeOwnTenant(db, scope),
+    selectTenant(db, scope.tenantId),
+  ]);
+  return rows[0];
+}
+
+/** Ends the tokens of the tenant of a request that were issued before: not where that would go back. */
+export async function endOwnTokens(
+  db: Database,
+  scope: TenantScope,
+  tokensNotBefore: Date,
+): Promise<ChangedTenant> {
+  const [, changed, rows] = await inTenant(db, scope, [
+    makeOwnTenant(db, scope),
+    updateTenant(db, scope.tenantId, { tokensNotBefore }),
+    selectTenant(db, scope.tenantId),
+  ]);
+  return { row: rows[0], changed: changed.length > 0 };
+}
+
+function makeOwnTenant(db: Database, { tenantId }: TenantScope) {
+  return db.execute(sql`insert into tenants (id) values (${tenantId}) on conflict do nothing`);
+}
+
+function selectTenant(db: Database, id: string) {
+  return db.select().from(tenants).where(eq(tenants.id, id));
+}
+
+function updateTenant(db: Database, id: string, changes: TenantChanges) {
+  const { tokensNotBefore } = changes;
+  return db
+    .update(tenants)
+    .set(changes)
+    .where(
+      and(
+        eq(tenants.id, id),
+        tokensNotBefore === undefined
+          ? undefined
+          : or(isNull(tenants.tokensNotBefore), lte(tenants.tokensNotBefore, tokensNotBefore)),
+      ),
+    )
+    .returning({ id: tenants.id });
+}

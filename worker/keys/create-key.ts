@@ -1,0 +1,71 @@
+import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { createApiKey, keyRoles, maxKeys } from "../../db/api-keys.ts";
+import { connectDatabase } from "../../db/client.ts";
+import { nameText } from "../../events/tenant-scope.ts";
+import { requireSection } from "../../platform/config.ts";
+import { ApiError } from "../../platform/errors.ts";
+import { writeScope } from "../auth/caller.ts";
+import { requireOwnAdmin } from "../auth/require-role.ts";
+import { keyHash, keyPrefix } from "../auth/verify-key.ts";
+import type { AppEnv } from "../env.ts";
+import { jsonBody } from "../middleware/json-body.ts";
+import { problemAnswers } from "../problem-answers.ts";
+import { keyAnswer, keySchema } from "./key-answer.ts";
+
+const maxBodyBytes = 16_384;
+const lastMoment = Date.parse("9999-12-31T23:59:59.999Z");
+
+const wanted = z.strictObject({
+  name: nameText.openapi({ description: "For people: what the key is for." }),
+  roles: z
+    .array(z.enum(keyRoles, `must be among ${keyRoles.join(", ")}`))
+    .min(1, "must name at least one role")
+    .refine((roles) => new Set(roles).size === roles.length, "must name each role once"),
+  expires_at: z.iso
+    .datetime({ offset: true, error: "must be an RFC 3339 time with zone" })
+    .transform((text) => new Date(text))
+    .refine((at) => at.getTime() > Date.now(), "must be in the future")
+    .refine((at) => at.getTime() <= lastMoment, "must be before the year 10000")
+    .nullish()
+    .openapi({ type: "string", format: "date-time" }),
+});
+
+export const createKeyRoute = createRoute({
+  method: "post",
+  path: "/tenants/{tenant_id}/keys",
+  operationId: "createApiKey",
+  summary: "Make an API key",
+  description: "The key is in this answer and never again. For the tenant's admin, with a token.",
+  middleware: [requireOwnAdmin, jsonBody(maxBodyBytes)] as const,
+  request: {
+    params: z.object({ tenant_id: nameText }),
+    body: { required: true, content: { "application/json": { schema: wanted } } },
+  },
+  responses: {
+    201: {
+      description: "Made. It may be used at once.",
+      headers: z.object({ Location: z.string(), "Cache-Control": z.literal("no-store") }),
+      content: {
+        "application/json": {
+          schema: z.object({ data: keySchema.extend({ key: z.string() }) }),
+        },
+      },
+    },
+    ...problemAnswers(400, 401, 403, 404, 409, 413, 415, 422, 503),
+  },
+});
+
+export const createKey: RouteHandler<typeof createKeyRoute, AppEnv> = async (c) => {
+  const { caller, config } = c.var;
+  const { name, roles, expires_at: expiresAt = null } = c.req.valid("json");
+  const random = crypto.getRandomValues(new Uint8Array(32));
+  const key = keyPrefix + random.toBase64({ alphabet: "base64url", omitPadding: true });
+  const made = { hash: keyHash(key), name, roles, expiresAt, createdBy: caller.sub };
+  const db = connectDatabase(requireSection(config, "database"));
+  const row = await createApiKey(db, writeScope(caller), made);
+  if (!row)
+    throw new ApiError("conflict", `The tenant has ${maxKeys} keys: revoke one that is not used.`);
+  c.header("Location", `/api/v1/tenants/${encodeURIComponent(caller.tenantId)}/keys/${row.id}`);
+  c.header("Cache-Control", "no-store");
+  return c.json({ data: { ...keyAnswer(row), key } }, 201);
+};

@@ -1,0 +1,35 @@
+import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { listApiKeys } from "../../db/api-keys.ts";
+import { connectDatabase } from "../../db/client.ts";
+import { repeatable } from "../../db/repeatable.ts";
+import { nameText } from "../../events/tenant-scope.ts";
+import { requireSection } from "../../platform/config.ts";
+import { readScope } from "../auth/caller.ts";
+import { requireOwnAdmin } from "../auth/require-role.ts";
+import type { AppEnv } from "../env.ts";
+import { problemAnswers } from "../problem-answers.ts";
+import { keyAnswer, keySchema } from "./key-answer.ts";
+
+export const listKeysRoute = createRoute({
+  method: "get",
+  path: "/tenants/{tenant_id}/keys",
+  operationId: "listApiKeys",
+  summary: "List a tenant's API keys",
+  description: "Those that are not revoked, the oldest first: 100 at most. For the tenant's admin.",
+  middleware: [requireOwnAdmin] as const,
+  request: { params: z.object({ tenant_id: nameText }) },
+  responses: {
+    200: {
+      description: "The keys, without what they are used with.",
+      content: { "application/json": { schema: z.object({ items: z.array(keySchema) }) } },
+    },
+    ...problemAnswers(401, 403, 404, 422, 503),
+  },
+});
+
+export const listKeys: RouteHandler<typeof listKeysRoute, AppEnv> = async (c) => {
+  const { caller, config } = c.var;
+  const db = connectDatabase(requireSection(config, "database"));
+  const rows = await repeatable(() => listApiKeys(db, readScope(caller)));
+  return c.json({ items: rows.map(keyAnswer) }, 200);
+};

@@ -1,0 +1,41 @@
+import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { revokeApiKey } from "../../db/api-keys.ts";
+import { connectDatabase } from "../../db/client.ts";
+import { nameText } from "../../events/tenant-scope.ts";
+import { requireSection } from "../../platform/config.ts";
+import { ApiError } from "../../platform/errors.ts";
+import { writeScope } from "../auth/caller.ts";
+import { requireOwnAdmin } from "../auth/require-role.ts";
+import type { AppEnv } from "../env.ts";
+import { problemAnswers } from "../problem-answers.ts";
+import { keyAnswer, keySchema } from "./key-answer.ts";
+
+export const revokeKeyRoute = createRoute({
+  method: "delete",
+  path: "/tenants/{tenant_id}/keys/{key_id}",
+  operationId: "revokeApiKey",
+  summary: "Revoke an API key",
+  description: "It is refused everywhere within 30 seconds. For the tenant's admin, with a token.",
+  middleware: [requireOwnAdmin] as const,
+  request: {
+    params: z.object({
+      tenant_id: nameText,
+      key_id: z.guid("must be a UUID").openapi({ format: "uuid" }),
+    }),
+  },
+  responses: {
+    200: {
+      description: "Revoked.",
+      content: { "application/json": { schema: z.object({ data: keySchema }) } },
+    },
+    ...problemAnswers(401, 403, 404, 422, 503),
+  },
+});
+
+export const revokeKey: RouteHandler<typeof revokeKeyRoute, AppEnv> = async (c) => {
+  const { caller, config } = c.var;
+  const db = connectDatabase(requireSection(config, "database"));
+  const row = await revokeApiKey(db, writeScope(caller), c.req.valid("param").key_id);
+  if (!row) throw new ApiError("not_found", "There is no key of this id.");
+  return c.json({ data: keyAnswer(row) }, 200);
+};

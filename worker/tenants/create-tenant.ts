@@ -1,0 +1,53 @@
+import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { connectDatabase } from "../../db/client.ts";
+import { createTenant as insertTenant } from "../../db/tenants.ts";
+import { nameText } from "../../events/tenant-scope.ts";
+import { requireSection } from "../../platform/config.ts";
+import { ApiError } from "../../platform/errors.ts";
+import { requireRole } from "../auth/require-role.ts";
+import type { AppEnv } from "../env.ts";
+import { jsonBody } from "../middleware/json-body.ts";
+import { problemAnswers } from "../problem-answers.ts";
+import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
+
+const maxBodyBytes = 16_384;
+
+export const createTenantRoute = createRoute({
+  method: "post",
+  path: "/tenants",
+  operationId: "createTenant",
+  summary: "Make a tenant",
+  description:
+    "With the defaults, as a token of an unseen tenant makes it. Repeated, it is 409. For platform admins.",
+  middleware: [requireRole("platform_admin"), jsonBody(maxBodyBytes)] as const,
+  request: {
+    body: {
+      required: true,
+      content: {
+        "application/json": {
+          schema: z.strictObject({
+            id: nameText.openapi({ description: "The tenant_id of its tokens." }),
+            name: nameText.nullish().openapi({ description: "For people." }),
+          }),
+        },
+      },
+    },
+  },
+  responses: {
+    201: {
+      description: "Made.",
+      headers: z.object({ Location: z.string() }),
+      content: tenantContent,
+    },
+    ...problemAnswers(400, 401, 403, 409, 413, 415, 422, 503),
+  },
+});
+
+export const createTenant: RouteHandler<typeof createTenantRoute, AppEnv> = async (c) => {
+  const { id, name } = c.req.valid("json");
+  const db = connectDatabase(requireSection(c.var.config, "database"));
+  const row = await insertTenant(db, id, name ?? null);
+  if (!row) throw new ApiError("conflict", "There is a tenant of this id.");
+  c.header("Location", `/api/v1/tenants/${encodeURIComponent(id)}`);
+  return c.json({ data: tenantAnswer(row) }, 201);
+};

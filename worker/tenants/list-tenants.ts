@@ -1,0 +1,77 @@
+import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { connectDatabase } from "../../db/client.ts";
+import { repeatable } from "../../db/repeatable.ts";
+import { listTenants as readTenants } from "../../db/tenants.ts";
+import { nameText } from "../../events/tenant-scope.ts";
+import { requireSection } from "../../platform/config.ts";
+import { ApiError } from "../../platform/errors.ts";
+import { requireRole } from "../auth/require-role.ts";
+import type { AppEnv } from "../env.ts";
+import { problemAnswers } from "../problem-answers.ts";
+import { tenantAnswer, tenantSchema } from "./tenant-answer.ts";
+
+export const listTenantsRoute = createRoute({
+  method: "get",
+  path: "/tenants",
+  operationId: "listTenants",
+  summary: "List the tenants",
+  description: "By their ids. For platform admins.",
+  middleware: [requireRole("platform_admin")] as const,
+  request: {
+    query: z.strictObject({
+      page_size: z
+        .string()
+        .regex(/^\d{1,3}$/, "must be a whole number")
+        .transform(Number)
+        .refine((n) => n >= 1 && n <= 100, "must be from 1 to 100")
+        .default(10)
+        .openapi({ type: "integer", minimum: 1, maximum: 100, default: 10 }),
+      cursor: z
+        .string()
+        .max(2_048)
+        .optional()
+        .openapi({ description: "next_cursor of the page before." }),
+    }),
+  },
+  responses: {
+    200: {
+      description: "A page of tenants.",
+      content: {
+        "application/json": {
+          schema: z.object({ items: z.array(tenantSchema), next_cursor: z.string().nullable() }),
+        },
+      },
+    },
+    ...problemAnswers(401, 403, 422, 503),
+  },
+});
+
+export const listTenants: RouteHandler<typeof listTenantsRoute, AppEnv> = async (c) => {
+  const { page_size: size, cursor } = c.req.valid("query");
+  const after = cursor === undefined ? null : decodeCursor(cursor);
+  const db = connectDatabase(requireSection(c.var.config, "database"));
+  // One more tells whether there are more.
+  const rows = await repeatable(() => readTenants(db, after, size + 1));
+  const page = rows.slice(0, size);
+  const last = rows.length > size ? page.at(-1) : undefined;
+  return c.json(
+    { items: page.map(tenantAnswer), next_cursor: last ? encodeCursor(last.id) : null },
+    200,
+  );
+};
+
+/** A tenant's id may hold any character. */
+function encodeCursor(id: string): string {
+  return new TextEncoder().encode(id).toBase64({ alphabet: "base64url", omitPadding: true });
+}
+
+function decodeCursor(cursor: string): string {
+  try {
+    const bytes = Uint8Array.fromBase64(cursor, { alphabet: "base64url" });
+    return nameText.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
+  } catch {
+    throw new ApiError("validation_failed", "The cursor cannot be used: see errors.", {
+      errors: [{ path: "cursor", message: "is not a cursor: send next_cursor as it was given" }],
+    });
+  }
+}
