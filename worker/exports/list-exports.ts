@@ -2,11 +2,11 @@ import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { listExports as readExports } from "../../db/exports.ts";
 import { requireSection } from "../../platform/config.ts";
-import { ApiError } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
 import { auditors, requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
-import { decodeCursor, encodeCursor } from "../logs/cursor.ts";
+import { encodeCursor } from "../logs/cursor.ts";
+import { idBehind, pageQuery } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { answerOf, exportSchema } from "./export-answer.ts";
 
@@ -21,18 +21,7 @@ export const listExportsRoute = createRoute({
   middleware: [requireRole(...auditors)] as const,
   request: {
     query: z.strictObject({
-      page_size: z
-        .string()
-        .regex(/^\d{1,3}$/, "must be a whole number")
-        .transform(Number)
-        .refine((n) => n >= 1 && n <= 100, "must be from 1 to 100")
-        .default(10)
-        .openapi({ type: "integer", minimum: 1, maximum: 100, default: 10 }),
-      cursor: z
-        .string()
-        .max(512)
-        .optional()
-        .openapi({ description: "next_cursor of the page before." }),
+      ...pageQuery(),
     }),
   },
   responses: {
@@ -53,19 +42,10 @@ export const listExports: RouteHandler<typeof listExportsRoute, AppEnv> = async 
   const { page_size: size, cursor } = c.req.valid("query");
   const db = connectDatabase(requireSection(config, "database"));
   // One more tells whether there are more.
-  const rows = await readExports(db, readScope(caller), lastId(cursor), size + 1);
+  const rows = await readExports(db, readScope(caller), idBehind(cursor, cursorKind), size + 1);
   const page = rows.slice(0, size);
   const last = rows.length > size ? page.at(-1) : undefined;
   const items = await Promise.all(page.map((row) => answerOf(row, config)));
   const next = last ? encodeCursor({ after: last.id, total: null }, cursorKind) : null;
   return c.json({ items, next_cursor: next }, 200);
 };
-
-function lastId(cursor: string | undefined): string | null {
-  if (cursor === undefined) return null;
-  const decoded = decodeCursor(cursor, cursorKind);
-  if (typeof decoded !== "string") return decoded.after;
-  throw new ApiError("validation_failed", "The cursor cannot be used: see errors.", {
-    errors: [{ path: "cursor", message: decoded }],
-  });
-}

@@ -8,11 +8,12 @@ import {
 } from "../../db/dead-letters.ts";
 import { type DeadLetterQueue, deadLetterQueues } from "../../events/dead-letter.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
-import { ApiError, reasonOf } from "../../platform/errors.ts";
+import { reasonOf } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
-import { decodeCursor, encodeCursor } from "../logs/cursor.ts";
+import { encodeCursor } from "../logs/cursor.ts";
+import { idBehind, pageQuery } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import {
   graveyardOf,
@@ -62,18 +63,7 @@ export const listDeadLettersRoute = createRoute({
   request: {
     query: z.strictObject({
       queue: queueName.optional(),
-      page_size: z
-        .string()
-        .regex(/^\d{1,3}$/, "must be a whole number")
-        .transform(Number)
-        .refine((n) => n >= 1 && n <= 100, "must be from 1 to 100")
-        .default(10)
-        .openapi({ type: "integer", minimum: 1, maximum: 100, default: 10 }),
-      cursor: z
-        .string()
-        .max(512)
-        .optional()
-        .openapi({ description: "next_cursor of the page before." }),
+      ...pageQuery(),
     }),
   },
   responses: {
@@ -97,7 +87,7 @@ export const listDeadLetters: RouteHandler<typeof listDeadLettersRoute, AppEnv> 
   const { config, logger } = c.var;
   const { queue, page_size: size, cursor } = c.req.valid("query");
   const cursorKind = `dead-letters ${queue ?? "all"}`;
-  const after = lastId(cursor, cursorKind);
+  const after = idBehind(cursor, cursorKind);
   const db = connectDatabase(requireSection(config, "database"));
   const [log, exports] = await Promise.all([
     lookInto("log", db, config, logger),
@@ -172,13 +162,4 @@ function itemOf(row: DeadLetterRow): z.infer<typeof deadLetter> {
     failures: row.failures,
     receive_count: row.receiveCount,
   };
-}
-
-function lastId(cursor: string | undefined, kind: string): string | null {
-  if (cursor === undefined) return null;
-  const decoded = decodeCursor(cursor, kind);
-  if (typeof decoded !== "string") return decoded.after;
-  throw new ApiError("validation_failed", "The cursor cannot be used: see errors.", {
-    errors: [{ path: "cursor", message: decoded }],
-  });
 }

@@ -7,6 +7,7 @@ import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
+import { pageQuery } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { tenantAnswer, tenantSchema } from "./tenant-answer.ts";
 
@@ -19,18 +20,7 @@ export const listTenantsRoute = createRoute({
   middleware: [requireRole("platform_admin")] as const,
   request: {
     query: z.strictObject({
-      page_size: z
-        .string()
-        .regex(/^\d{1,3}$/, "must be a whole number")
-        .transform(Number)
-        .refine((n) => n >= 1 && n <= 100, "must be from 1 to 100")
-        .default(10)
-        .openapi({ type: "integer", minimum: 1, maximum: 100, default: 10 }),
-      cursor: z
-        .string()
-        .max(2_048)
-        .optional()
-        .openapi({ description: "next_cursor of the page before." }),
+      ...pageQuery(2_048),
     }),
   },
   responses: {
