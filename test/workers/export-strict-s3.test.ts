@@ -20,7 +20,7 @@ import {
 import { rowsOf } from "./database.ts";
 import { sql } from "drizzle-orm";
 import { withStrictS3 } from "../tools/strict-bucket.ts";
-import { workerEnv } from "./tools.ts";
+import { sqsConfig } from "./queues.ts";
 
 const strict = inject("strictS3");
 const missing = "missing" in strict ? strict.missing : "";
@@ -30,7 +30,7 @@ const config =
     : strict;
 const s3 = connectS3(config, 10);
 
-const variables = withStrictS3(workerEnv, config);
+const variables = withStrictS3({ SQS_ENDPOINT: sqsConfig.endpoint }, config);
 
 async function expectWholeFile(caller: Client, id: string, attempt = 1): Promise<void> {
   const done = await stateOf(caller, id);

@@ -115,6 +115,7 @@ describe("the outbox sweep", () => {
       "maintenance_failed",
       "maintenance_failed",
       "maintenance_failed",
+      "maintenance_failed",
       "watchdog_failed",
       "watchdog_failed",
     ]);

@@ -1,7 +1,9 @@
 import { createExecutionContext, env, waitOnExecutionContext } from "cloudflare:test";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeEach, expect, test, vi } from "vitest";
 import app from "./all-workers.ts";
+import { firstPoller } from "../../platform/poller-names.ts";
 import { callerOf, newTenant } from "../journeys/api.ts";
+import { pollers } from "./pollers.ts";
 import { nowhere, token } from "./tools.ts";
 
 let now = Date.now();
@@ -15,6 +17,12 @@ beforeEach(() => {
 afterEach(() => {
   vi.useRealTimers();
   vi.restoreAllMocks();
+});
+
+// The Worker believes that it has just woken them: the tests behind this one need them awake.
+afterAll(async () => {
+  await pollers.LOG_POLLER.getByName(firstPoller).wake();
+  await pollers.EXPORT_POLLER.getByName(firstPoller).wake();
 });
 
 /** A caller of the Worker, whose pollers are these. Each of its calls is over when its work is. */
