@@ -9,7 +9,15 @@ import type { AppEnv } from "./env.ts";
  * isolate hides no write from either.
  */
 const wakeEveryMs = 10_000;
-const lastWakes = new Map<string, number>();
+/** By the binding of the queue's pollers. */
+const lastWakes = new WeakMap<object, number>();
+
+/** Whether pollers that were woken last at one time may be woken at another; both in milliseconds since 1970. */
+export function isWakeDue(last: number | undefined, now: number): boolean {
+  // Below 0 the clock was set back: that must not keep a poller asleep.
+  const since = now - (last ?? 0);
+  return since < 0 || since >= wakeEveryMs;
+}
 
 const retries = {
   isPassing: () => true,
@@ -29,17 +37,14 @@ export async function wakePoller(
   c: Context<AppEnv>,
   queue: "LOG_POLLER" | "EXPORT_POLLER",
 ): Promise<void> {
-  const since = Date.now() - (lastWakes.get(queue) ?? 0);
-  // Below 0 the clock was set back: that must not keep a poller asleep.
-  if (since >= 0 && since < wakeEveryMs) return;
-  lastWakes.set(queue, Date.now());
+  const pollers = c.env[queue];
+  if (!isWakeDue(lastWakes.get(pollers), Date.now())) return;
+  lastWakes.set(pollers, Date.now());
   try {
     // A stub whose call failed for the connection may be broken for good.
-    await withRetries(retries, (leftMs) =>
-      within(leftMs, c.env[queue].getByName(firstPoller).wake()),
-    );
+    await withRetries(retries, (leftMs) => within(leftMs, pollers.getByName(firstPoller).wake()));
   } catch (error) {
-    lastWakes.delete(queue);
+    lastWakes.delete(pollers);
     throw error;
   }
 }

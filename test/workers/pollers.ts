@@ -9,7 +9,6 @@ type Poller = QueuePoller & Rpc.DurableObjectBranded;
 export type Stub = DurableObjectStub<Poller>;
 export const pollers = env as unknown as {
   LOG_POLLER: DurableObjectNamespace<Poller>;
-  EXPORT_POLLER: DurableObjectNamespace<Poller>;
   DEAF_POLLER: DurableObjectNamespace<Poller>;
 };
 
