@@ -140,8 +140,11 @@ export abstract class QueuePoller extends DurableObject<object> {
   /** Nothing shortens what the breaker waits. */
   private async pollUnlessOpen(): Promise<void> {
     const breaker = await this.ctx.storage.get<BreakerState>("breaker");
-    const isOpen = breaker !== undefined && breakerPhase(breaker, Date.now()) === "open";
-    await this.ctx.storage.setAlarm(isOpen ? breaker.openUntil : Date.now());
+    const now = Date.now();
+    const openUntil = breaker?.openUntil ?? 0;
+    // Further ahead than it ever is: the clock was set back, which must not keep a poller asleep.
+    const isOpen = openUntil > now && openUntil - now <= breakerRules.maxOpenMs;
+    await this.ctx.storage.setAlarm(isOpen ? openUntil : now);
   }
 
   override async alarm(): Promise<void> {

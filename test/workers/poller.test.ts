@@ -99,6 +99,20 @@ describe("a poller", () => {
     expect(waiting + inFlight).toBe(1);
   });
 
+  test("is woken though it was to wait for hours: the clock was set back", async () => {
+    const stub = await newPoller({ queueUrl: () => undefined });
+    const openUntil = Date.now() + 3_600_000;
+    await runInDurableObject(stub, async (_, { storage }) => {
+      await storage.put("breaker", { failures: 0, slow: 0, openings: 1, openUntil, probeUntil: 0 });
+      await storage.setAlarm(openUntil);
+    });
+    await stub.wake();
+    await runInDurableObject(stub, async (_, { storage }) => {
+      const alarm = (await storage.getAlarm()) ?? 0;
+      expect(alarm).toBeLessThan(Date.now() + 300_000);
+    });
+  });
+
   test("backs off longer after each failure, and a wake does not shorten it", async () => {
     const { url } = await newQueue();
     await send(url, ["one"]);
