@@ -17,38 +17,11 @@ import { readLog } from "../../db/read-logs.ts";
 import { readSettledMark } from "../../db/settled-mark.ts";
 import { changeTenant } from "../../db/tenants.ts";
 import { writeLogs } from "../../db/write-logs.ts";
-import type { NewAuditLog } from "../../events/audit-log.ts";
 import { startNeonEndpoint, type NeonEndpoint } from "../../local/neon-endpoint.ts";
 import { type Postgres, startPostgres } from "../../local/postgres.ts";
+import { newLog } from "./own-backends.ts";
 
 const scope = { tenantId: "acme", userId: null };
-const log: NewAuditLog = {
-  action: "a",
-  severity: "INFO",
-  outcome: null,
-  actor_type: "user",
-  actor_name: null,
-  user_id: null,
-  email: null,
-  email_hash: null,
-  session_id: null,
-  request_id: null,
-  ip_address: null,
-  user_agent: null,
-  resource_type: "r",
-  resource_id: "1",
-  resource_name: null,
-  description: null,
-  event_id: null,
-  recorded_by: "alice",
-  occurred_at: null,
-  metadata: "{}",
-  before_state: "{}",
-  after_state: "{}",
-  targets: "[]",
-  truncated_fields: null,
-  masked_fields: null,
-};
 
 let dataDir = "";
 let postgres: Postgres;
@@ -83,7 +56,7 @@ afterAll(async () => {
 test("an owner who is no superuser migrates, and every role does its work", async () => {
   await migrateDatabase(url);
   const db = connectDatabase({ url, fetchEndpoint: neon.url });
-  const stored = await writeLogs(db, scope, [log, log], true);
+  const stored = await writeLogs(db, scope, [newLog(), newLog()], true);
   const ids = (stored ?? []).map((one) => one.id);
   expect(ids).toHaveLength(2);
   const [first = "", second = ""] = ids;

@@ -19,7 +19,6 @@ import { startExport } from "../../db/exports.ts";
 import { migrateDatabase } from "../../db/migrate.ts";
 import { readSettledMark } from "../../db/settled-mark.ts";
 import { writeLogs } from "../../db/write-logs.ts";
-import type { NewAuditLog } from "../../events/audit-log.ts";
 import type { LogFilter, PageRequest } from "../../events/log-filter.ts";
 import { startNeonEndpoint, type NeonEndpoint } from "../../local/neon-endpoint.ts";
 import { type Postgres, startPostgres } from "../../local/postgres.ts";
@@ -27,34 +26,8 @@ import type { Logger } from "../../platform/logger.ts";
 import { findLogs, findStats } from "../../worker/logs/find-logs.ts";
 import "../provided.ts";
 import { startReplica } from "../tools/postgres-replica.ts";
+import { newLog } from "./own-backends.ts";
 
-const log: NewAuditLog = {
-  action: "a",
-  severity: "INFO",
-  outcome: null,
-  actor_type: "user",
-  actor_name: null,
-  user_id: null,
-  email: null,
-  email_hash: null,
-  session_id: null,
-  request_id: null,
-  ip_address: null,
-  user_agent: null,
-  resource_type: "r",
-  resource_id: "1",
-  resource_name: null,
-  description: null,
-  event_id: null,
-  recorded_by: "alice",
-  occurred_at: null,
-  metadata: "{}",
-  before_state: "{}",
-  after_state: "{}",
-  targets: "[]",
-  truncated_fields: null,
-  masked_fields: null,
-};
 const everything: LogFilter = {
   exact: {},
   action: [],
@@ -111,7 +84,7 @@ beforeEach(async () => {
 
 const replicaConfig = () => ({ url: replica.url, fetchEndpoint: neon.url });
 const scope = () => ({ tenantId, userId: null });
-const write = async () => (await writeLogs(db, scope(), [log], true))?.[0]?.id ?? "";
+const write = async () => (await writeLogs(db, scope(), [newLog()], true))?.[0]?.id ?? "";
 
 /** What a list asks: the settled mark of the primary, then the page. */
 async function list() {
