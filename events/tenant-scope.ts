@@ -24,4 +24,6 @@ export type Admission = {
   issuedAt: number;
   /** Whether a tenant that is not known yet is refused. */
   mustBeKnown: boolean;
+  /** Of the tenant's settings that the request goes by, where it goes by any: another is SettingsChanged. */
+  settingsVersion?: number;
 };

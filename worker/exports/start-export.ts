@@ -10,6 +10,7 @@ import { logFilter } from "../logs/log-query.ts";
 import { recordingOf } from "../logs/recording.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { answerOf, exportAnswer } from "./export-answer.ts";
 import { exportRequest, maxExportBytes, shownFiltersOf } from "./export-request.ts";
 import { publishExport } from "./publish-export.ts";
@@ -43,21 +44,21 @@ export const startExport: RouteHandler<typeof startExportRoute, AppEnv> = async 
   const { caller, config } = c.var;
   const asked = c.req.valid("json");
   const body = await c.req.text();
-  const { keyRule } = recordingOf(caller, config);
+  const db = connectDatabase(requireSection(config, "database"));
   const filter = await logFilter(asked.filters, caller.tenantId, config);
-  const started = await storeExport(
-    connectDatabase(requireSection(config, "database")),
-    readScope(caller),
-    {
+  const key = await keyOrOwn(c, path);
+  const started = await withSettings(readScope(caller), (_settings, scope) => {
+    const { keyRule } = recordingOf(caller, config);
+    const wanted = {
       format: asked.format,
       compression: asked.compression,
       columns: asked.columns,
       filters: storableFilter(filter, keyRule),
       shownFilters: shownFiltersOf(body, keyRule),
       requestedBy: caller.sub,
-    },
-    await keyOrOwn(c, path),
-  );
+    };
+    return storeExport(db, scope, wanted, key);
+  });
   if (started.outcome !== "done") throw refuseUndone(started.outcome);
   const { row, isReplay } = started;
   c.var.event["export_id"] = row.id;

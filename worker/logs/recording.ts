@@ -27,10 +27,3 @@ export function checkOwnName(
   if (errors.length > 0)
     throw new ApiError("forbidden", "The user role creates logs in its own name only.", { errors });
 }
-
-export function tenantUnknown(): ApiError {
-  return new ApiError(
-    "tenant_unknown",
-    "The token's tenant is not known here, and new ones are not made by a token.",
-  );
-}
