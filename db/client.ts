@@ -133,7 +133,8 @@ function settings(db: Database, role: Role, timeoutMs: number, scope?: TenantSco
     set_config('statement_timeout', ${String(timeoutMs)}, true),
     set_config('jit', 'off', true),
     set_config('app.tenant_id', ${scope?.tenantId ?? ""}, true),
-    set_config('app.user_id', ${scope?.userId ?? ""}, true)`;
+    set_config('app.user_id', ${scope?.userId ?? ""}, true),
+    set_config('app.user_hash', ${scope?.userHash ?? ""}, true)`;
 }
 
 async function runBatch<T extends Statements>(

@@ -15,6 +15,8 @@ export type TenantScope = {
   tenantId: string;
   /** Set for the `user` role: only logs with this user_id. */
   userId: string | null;
+  /** What its user_id is in logs of a tenant that has it hashed: these are its own too. */
+  userHash?: string | null;
   /** Of a request: what its tenant's settings are held against. Work of the service itself has none. */
   admission?: Admission;
 };

@@ -8,6 +8,7 @@ const tenant = z.strictObject({
   name: z.string().nullable(),
   status: z.enum(["active", "suspended"]),
   tokens_not_before: z.string().nullable(),
+  masking: z.looseObject({}).nullable(),
   created_at: z.iso.datetime(),
 });
 const one = z.strictObject({ data: tenant });

@@ -1,12 +1,14 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { startExport as storeExport } from "../../db/exports.ts";
+import { defaultSettings } from "../../events/tenant-settings.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
 import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { idempotencyHeaders, keyOrOwn, refuseUndone, replayedHeader } from "../idempotency-key.ts";
 import { logFilter } from "../logs/log-query.ts";
+import { orItsHash } from "../logs/or-its-hash.ts";
 import { recordingOf } from "../logs/recording.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
@@ -48,15 +50,17 @@ export const startExport: RouteHandler<typeof startExportRoute, AppEnv> = async 
   const body = await c.req.text();
   const db = connectDatabase(requireSection(config, "database"));
   const filter = await logFilter(asked.filters, caller.tenantId, config);
+  const hashedToo = orItsHash(filter, caller.tenantId, config);
+  const filters = storableFilter(hashedToo, recordingOf(caller, config, defaultSettings).mask);
   const key = await keyOrOwn(c, path);
-  const started = await withSettings(readScope(caller), (_settings, scope) => {
-    const { keyRule } = recordingOf(caller, config);
+  const started = await withSettings(readScope(caller), (settings, scope) => {
+    const { mask } = recordingOf(caller, config, settings);
     const wanted = {
       format: asked.format,
       compression: asked.compression,
       columns: asked.columns,
-      filters: storableFilter(filter, keyRule),
-      shownFilters: shownFiltersOf(body, keyRule),
+      filters,
+      shownFilters: shownFiltersOf(body, mask),
       requestedBy: caller.sub,
     };
     return storeExport(db, scope, wanted, key);

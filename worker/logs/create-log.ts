@@ -47,8 +47,8 @@ export const createLog: RouteHandler<typeof createLogRoute, AppEnv> = async (c) 
   const sent = c.req.valid("json");
   checkOwnName(scope, [{ path: "/user_id", userId: sent.user_id }]);
   const text = await c.req.text();
-  const { logs } = await withSettings(scope, async (_settings, scope) => {
-    const log = await newAuditLog(sent, text, recordingOf(caller, config));
+  const { logs } = await withSettings(scope, async (settings, scope) => {
+    const log = await newAuditLog(sent, text, recordingOf(caller, config, settings));
     return storeLogs(c, scope, path, [{ sent, text, log, at: "" }]);
   });
   const [made] = logs;

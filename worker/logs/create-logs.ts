@@ -74,8 +74,8 @@ export const createLogs: RouteHandler<typeof createLogsRoute, AppEnv> = async (c
     scope,
     sent.map((log, n) => ({ path: `/logs/${n}/user_id`, userId: log.user_id })),
   );
-  const { logs, made } = await withSettings(scope, async (_settings, scope) => {
-    const recording = recordingOf(caller, config);
+  const { logs, made } = await withSettings(scope, async (settings, scope) => {
+    const recording = recordingOf(caller, config, settings);
     const entries = await Promise.all(
       sent.map(async (one, n) => {
         const text = texts[n] ?? "{}";

@@ -25,21 +25,25 @@ export async function withSettings<T>(
   work: (settings: TenantSettings, scope: TenantScope) => Promise<T>,
 ): Promise<T> {
   const { tenantId, admission } = scope;
+  let settings = knownSettings(tenantId) ?? defaultSettings;
   for (let tries = 1; ; tries++) {
-    const settings = knownSettings(tenantId) ?? defaultSettings;
     const settingsVersion = settings.version;
     const assuming = admission ? { ...scope, admission: { ...admission, settingsVersion } } : scope;
     try {
       return await work(settings, assuming);
     } catch (error) {
       if (!(error instanceof SettingsChanged)) throw error;
-      remember(tenantId, error.settings);
+      remember(tenantId, settings, error.settings);
       if (tries === maxTries) throw error;
+      settings = error.settings;
     }
   }
 }
 
-function remember(tenantId: string, settings: TenantSettings): void {
+/** Not where another request has learnt meanwhile of a later change. */
+function remember(tenantId: string, refuted: TenantSettings, settings: TenantSettings): void {
+  const version = known.get(tenantId)?.version ?? defaultSettings.version;
+  if (version !== refuted.version && version > settings.version) return;
   known.delete(tenantId);
   const [oldest] = known.keys();
   if (oldest !== undefined && known.size >= maxKnown) known.delete(oldest);
