@@ -32,6 +32,7 @@ import {
 import { createKey, createKeyRoute } from "./keys/create-key.ts";
 import { listKeys, listKeysRoute } from "./keys/list-keys.ts";
 import { revokeKey, revokeKeyRoute } from "./keys/revoke-key.ts";
+import { gate, refuseUndeclared } from "./route.ts";
 import { changeTenant, changeTenantRoute } from "./tenants/change-tenant.ts";
 import { createTenant, createTenantRoute } from "./tenants/create-tenant.ts";
 import { getTenant, getTenantRoute } from "./tenants/get-tenant.ts";
@@ -64,15 +65,17 @@ api.openapi(changeTenantRoute, changeTenant);
 api.openapi(createKeyRoute, createKey);
 api.openapi(listKeysRoute, listKeys);
 api.openapi(revokeKeyRoute, revokeKey);
-api.get("/openapi.json", openApiDocument(api));
-api.get("/docs", docs);
-api.get("/docs/:file", docs);
+api.get("/openapi.json", gate("anyone"), openApiDocument(api));
+api.get("/docs", gate("anyone"), docs);
+api.get("/docs/:file", gate("anyone"), docs);
 
 export const app = newRouter();
 app.use(requestLog, securityHeaders, cors);
 app.route("/api/v1", api);
 app.openapi(healthRoute, health);
-app.get("/metrics", metrics);
-app.get("/docs", (c) => c.redirect("/api/v1/docs"));
+// Behind a token of its own.
+app.get("/metrics", gate("anyone"), metrics);
+app.get("/docs", gate("anyone"), (c) => c.redirect("/api/v1/docs"));
 app.notFound(unknownRoute(app));
 app.onError(problemResponse);
+refuseUndeclared(app);

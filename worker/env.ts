@@ -23,9 +23,9 @@ export type AppEnv = {
     logger: Logger;
     /** What the request's one log event says besides: filled as the request goes. */
     event: LogFields;
-    /** Set behind `requireRole` with roles within a tenant. */
+    /** Set where a route takes roles within a tenant, or the own admin. */
     caller: Caller;
-    /** Set behind `requireTenantAdmin`: null for a platform admin. */
+    /** Set where a route takes a tenant's admin: null for a platform admin. */
     tenantAdmin: Caller | null;
   };
 };

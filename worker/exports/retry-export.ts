@@ -1,10 +1,10 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { retryExport as makePending } from "../../db/exports.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
-import { auditors, requireRole } from "../auth/require-role.ts";
+import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import {
   idempotencyHeaders,
@@ -15,14 +15,15 @@ import {
 import { problemAnswers } from "../problem-answers.ts";
 import { answerOf, exportAnswer, exportParams, exportUnknown } from "./export-answer.ts";
 import { publishExport } from "./publish-export.ts";
+import { declareRoute } from "../route.ts";
 
-export const retryExportRoute = createRoute({
+export const retryExportRoute = declareRoute({
   method: "post",
   path: "/logs/export/{pipeline_id}/retry",
   operationId: "retryExport",
   summary: "Try a failed export again",
   description: "It goes on from its checkpoint, where S3 still has what was uploaded.",
-  middleware: [requireRole(...auditors)] as const,
+  access: auditors,
   request: { params: exportParams, headers: idempotencyHeaders },
   responses: {
     202: {

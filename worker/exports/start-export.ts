@@ -1,9 +1,9 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { startExport as storeExport } from "../../db/exports.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
-import { auditors, requireRole } from "../auth/require-role.ts";
+import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { idempotencyHeaders, keyOrOwn, refuseUndone, replayedHeader } from "../idempotency-key.ts";
 import { logFilter } from "../logs/log-query.ts";
@@ -14,17 +14,19 @@ import { answerOf, exportAnswer } from "./export-answer.ts";
 import { exportRequest, maxExportBytes, shownFiltersOf } from "./export-request.ts";
 import { publishExport } from "./publish-export.ts";
 import { storableFilter } from "./stored-filter.ts";
+import { declareRoute } from "../route.ts";
 
 const path = "/logs/export";
 
-export const startExportRoute = createRoute({
+export const startExportRoute = declareRoute({
   method: "post",
   path,
   operationId: "startExport",
   summary: "Export audit logs to a file",
   description:
     "Every log that was stored before this request and that the filters select, in the order of ids. Without a body: every log of the tenant, as CSV.",
-  middleware: [requireRole(...auditors), optionalJsonBody(maxExportBytes)] as const,
+  access: auditors,
+  middleware: [optionalJsonBody(maxExportBytes)],
   request: {
     headers: idempotencyHeaders,
     body: { required: false, content: { "application/json": { schema: exportRequest } } },

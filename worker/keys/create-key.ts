@@ -1,16 +1,16 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { createApiKey, keyRoles, maxKeys } from "../../db/api-keys.ts";
 import { connectDatabase } from "../../db/client.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { writeScope } from "../auth/caller.ts";
-import { requireOwnAdmin } from "../auth/require-role.ts";
 import { keyHash, keyPrefix } from "../auth/verify-key.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { keyAnswer, keySchema } from "./key-answer.ts";
+import { declareRoute } from "../route.ts";
 
 const maxBodyBytes = 16_384;
 const lastMoment = Date.parse("9999-12-31T23:59:59.999Z");
@@ -30,13 +30,14 @@ const wanted = z.strictObject({
     .openapi({ type: "string", format: "date-time" }),
 });
 
-export const createKeyRoute = createRoute({
+export const createKeyRoute = declareRoute({
   method: "post",
   path: "/tenants/{tenant_id}/keys",
   operationId: "createApiKey",
   summary: "Make an API key",
   description: "The key is in this answer and never again. For the tenant's admin, with a token.",
-  middleware: [requireOwnAdmin, jsonBody(maxBodyBytes)] as const,
+  access: "own admin",
+  middleware: [jsonBody(maxBodyBytes)],
   request: {
     params: z.object({ tenant_id: nameText }),
     body: { required: true, content: { "application/json": { schema: wanted } } },

@@ -1,22 +1,22 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { listApiKeys } from "../../db/api-keys.ts";
 import { connectDatabase } from "../../db/client.ts";
 import { repeatable } from "../../db/repeatable.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
-import { requireOwnAdmin } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { keyAnswer, keySchema } from "./key-answer.ts";
+import { declareRoute } from "../route.ts";
 
-export const listKeysRoute = createRoute({
+export const listKeysRoute = declareRoute({
   method: "get",
   path: "/tenants/{tenant_id}/keys",
   operationId: "listApiKeys",
   summary: "List a tenant's API keys",
   description: "Those that are not revoked, the oldest first: 100 at most. For the tenant's admin.",
-  middleware: [requireOwnAdmin] as const,
+  access: "own admin",
   request: { params: z.object({ tenant_id: nameText }) },
   responses: {
     200: {

@@ -1,22 +1,22 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { revokeApiKey } from "../../db/api-keys.ts";
 import { connectDatabase } from "../../db/client.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { writeScope } from "../auth/caller.ts";
-import { requireOwnAdmin } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { keyAnswer, keySchema } from "./key-answer.ts";
+import { declareRoute } from "../route.ts";
 
-export const revokeKeyRoute = createRoute({
+export const revokeKeyRoute = declareRoute({
   method: "delete",
   path: "/tenants/{tenant_id}/keys/{key_id}",
   operationId: "revokeApiKey",
   summary: "Revoke an API key",
   description: "It is refused everywhere within 30 seconds. For the tenant's admin, with a token.",
-  middleware: [requireOwnAdmin] as const,
+  access: "own admin",
   request: {
     params: z.object({
       tenant_id: nameText,

@@ -1,7 +1,7 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { maxEntryBytes, sentAuditLog } from "../../events/audit-log.ts";
 import { newAuditLog } from "../../events/new-audit-log.ts";
-import { requireRole, writers } from "../auth/require-role.ts";
+import { writers } from "../auth/access.ts";
 import { writeScope } from "../auth/caller.ts";
 import type { AppEnv } from "../env.ts";
 import { idempotencyHeaders, replayedHeader } from "../idempotency-key.ts";
@@ -9,15 +9,17 @@ import { jsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { checkOwnName, recordingOf } from "./recording.ts";
 import { storeLogs } from "./store-logs.ts";
+import { declareRoute } from "../route.ts";
 
 const path = "/logs";
 
-export const createLogRoute = createRoute({
+export const createLogRoute = declareRoute({
   method: "post",
   path,
   operationId: "createLog",
   summary: "Store an audit log",
-  middleware: [requireRole(...writers), jsonBody(maxEntryBytes)] as const,
+  access: writers,
+  middleware: [jsonBody(maxEntryBytes)],
   request: {
     headers: idempotencyHeaders,
     body: { required: true, content: { "application/json": { schema: sentAuditLog } } },

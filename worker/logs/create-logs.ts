@@ -1,4 +1,4 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import {
   maxBulkBytes,
   maxBulkEntries,
@@ -9,13 +9,14 @@ import { elements, memberText } from "../../events/json-text.ts";
 import { isTooLarge, newAuditLog } from "../../events/new-audit-log.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { writeScope } from "../auth/caller.ts";
-import { requireRole, writers } from "../auth/require-role.ts";
+import { writers } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { idempotencyHeaders, replayedHeader } from "../idempotency-key.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { checkOwnName, recordingOf } from "./recording.ts";
 import { storeLogs } from "./store-logs.ts";
+import { declareRoute } from "../route.ts";
 
 const path = "/logs/bulk";
 
@@ -23,12 +24,13 @@ const affectedRows = z.int().meta({
   description: "How many logs were stored: fewer than entries where an event_id was sent before.",
 });
 
-export const createLogsRoute = createRoute({
+export const createLogsRoute = declareRoute({
   method: "post",
   path,
   operationId: "createLogs",
   summary: "Store up to 100 audit logs, all or none",
-  middleware: [requireRole(...writers), jsonBody(maxBulkBytes)] as const,
+  access: writers,
+  middleware: [jsonBody(maxBulkBytes)],
   request: {
     headers: idempotencyHeaders,
     body: {

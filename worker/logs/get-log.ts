@@ -1,4 +1,4 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { repeatable } from "../../db/repeatable.ts";
 import { readLog } from "../../db/read-logs.ts";
@@ -6,19 +6,20 @@ import { auditLogJson, auditLogSchema } from "../../events/audit-log.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
-import { readers, requireRole } from "../auth/require-role.ts";
+import { readers } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonText } from "../json-text.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { declareRoute } from "../route.ts";
 
 const answer = z.object({ data: auditLogSchema });
 
-export const getLogRoute = createRoute({
+export const getLogRoute = declareRoute({
   method: "get",
   path: "/logs/{log_id}",
   operationId: "getLog",
   summary: "Read one audit log",
-  middleware: [requireRole(...readers)] as const,
+  access: readers,
   request: { params: z.object({ log_id: z.guid("must be a UUID").openapi({ format: "uuid" }) }) },
   responses: {
     200: { description: "The log.", content: { "application/json": { schema: answer } } },

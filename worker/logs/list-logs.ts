@@ -1,4 +1,4 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase, connectReplica } from "../../db/client.ts";
 import { auditLogJson, auditLogSchema } from "../../events/audit-log.ts";
 import { firstIdAt } from "../../events/ids.ts";
@@ -6,7 +6,7 @@ import { maxCountedTotal } from "../../events/log-filter.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
-import { readers, requireRole } from "../auth/require-role.ts";
+import { readers } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonText } from "../json-text.ts";
 import { problemAnswers } from "../problem-answers.ts";
@@ -15,6 +15,7 @@ import { type Cursor, decodeCursor, encodeCursor, listFingerprint } from "./curs
 import { findLogs } from "./find-logs.ts";
 import { checkQuery, filterShape, logFilter } from "./log-query.ts";
 import { settledMark } from "./settled-mark.ts";
+import { declareRoute } from "../route.ts";
 
 const wholeNumber = (fallback: number, least: number, most: number) =>
   z
@@ -66,13 +67,13 @@ const answer = z.object({
   source: z.enum(["opensearch", "postgres"]),
 });
 
-export const listLogsRoute = createRoute({
+export const listLogsRoute = declareRoute({
   method: "get",
   path: "/logs",
   operationId: "listLogs",
   summary: "List and search audit logs",
   description: "Any `metadata.<path>=value` parameter is an exact filter too.",
-  middleware: [requireRole(...readers)] as const,
+  access: readers,
   request: { query: listQuery },
   responses: {
     200: { description: "A page of logs.", content: { "application/json": { schema: answer } } },

@@ -1,15 +1,16 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase, connectReplica } from "../../db/client.ts";
 import { logStatsSchema } from "../../events/log-stats.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
-import { auditors, requireRole } from "../auth/require-role.ts";
+import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { countDegradedSearch } from "./count-degraded.ts";
 import { findStats } from "./find-logs.ts";
 import { filterQuery, logFilter } from "./log-query.ts";
 import { settledMark } from "./settled-mark.ts";
+import { declareRoute } from "../route.ts";
 
 const answer = z.object({
   data: logStatsSchema,
@@ -17,14 +18,14 @@ const answer = z.object({
   source: z.enum(["opensearch", "postgres"]),
 });
 
-export const logStatsRoute = createRoute({
+export const logStatsRoute = declareRoute({
   method: "get",
   path: "/logs/stats",
   operationId: "getLogStats",
   summary: "Count audit logs",
   description:
     "By action, severity, resource type and user: the 100 most frequent of each. By time: hours, days or months.",
-  middleware: [requireRole(...auditors)] as const,
+  access: auditors,
   request: { query: filterQuery },
   responses: {
     200: { description: "The counts.", content: { "application/json": { schema: answer } } },

@@ -1,4 +1,4 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { backpressureSeconds } from "../../db/backlog.ts";
 import type { Config } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
@@ -7,6 +7,7 @@ import { version } from "../../platform/version.ts";
 import { authenticate } from "../auth/authenticate.ts";
 import type { AppEnv } from "../env.ts";
 import { recentChecks } from "./health-checks.ts";
+import { declareRoute } from "../route.ts";
 
 const check = z.object({
   status: z.enum(["ok", "down"]),
@@ -43,9 +44,10 @@ const healthAnswer = (description: string) => ({
   content: { "application/json": { schema: answer } },
 });
 
-export const healthRoute = createRoute({
+export const healthRoute = declareRoute({
   method: "get",
   path: "/health",
+  access: "anyone",
   operationId: "getHealth",
   summary: "Tell whether the service works",
   responses: {

@@ -1,4 +1,4 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { SqsError } from "../../aws/sqs-answers.ts";
 import { connectDatabase, type Database } from "../../db/client.ts";
 import {
@@ -10,7 +10,6 @@ import { type DeadLetterQueue, deadLetterQueues } from "../../events/dead-letter
 import { type Config, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/logger.ts";
-import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { encodeCursor } from "../logs/cursor.ts";
 import { idBehind, pageQuery } from "../page-query.ts";
@@ -22,6 +21,7 @@ import {
   recordHeld,
   recordOrphans,
 } from "./find-dead-letters.ts";
+import { declareRoute } from "../route.ts";
 
 /** Messages of a dead-letter queue that one request looks at. */
 const peekedAtOnce = 100;
@@ -53,13 +53,13 @@ const deadLetter = z
   })
   .openapi("DeadLetter");
 
-export const listDeadLettersRoute = createRoute({
+export const listDeadLettersRoute = declareRoute({
   method: "get",
   path: "/operations/dead-letters",
   operationId: "listDeadLetters",
   summary: "List what could not be processed, and why",
   description: "The newest first. For platform admins.",
-  middleware: [requireRole("platform_admin")] as const,
+  access: "platform admin",
   request: {
     query: z.strictObject({
       queue: queueName.optional(),

@@ -1,4 +1,4 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { ReceivedMessage } from "../../aws/sqs.ts";
 import { SqsError } from "../../aws/sqs-answers.ts";
@@ -15,7 +15,6 @@ import { deadLetterId, type DeadLetterQueue, deadLetterQueues } from "../../even
 import { exportMessageFor, indexMessagesFor, type MessageToSend } from "../../events/messages.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
-import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
@@ -28,6 +27,7 @@ import {
   recordHeld,
   recordOrphans,
 } from "./find-dead-letters.ts";
+import { declareRoute } from "../route.ts";
 
 /** Dead letters that one call sends back, of each queue: a request has 1,000 subrequests, and a client's patience. */
 const redrivenAtOnce = 100;
@@ -59,13 +59,14 @@ const answer = z.object({
   }),
 });
 
-export const redriveDeadLettersRoute = createRoute({
+export const redriveDeadLettersRoute = declareRoute({
   method: "post",
   path: "/operations/dead-letters/redrive",
   operationId: "redriveDeadLetters",
   summary: "Try dead letters again",
   description: `Up to ${redrivenAtOnce} of each queue: ask again while there are some remaining. Safe to repeat. For platform admins.`,
-  middleware: [requireRole("platform_admin"), optionalJsonBody(maxBodyBytes)] as const,
+  access: "platform admin",
+  middleware: [optionalJsonBody(maxBodyBytes)],
   request: {
     body: { required: false, content: { "application/json": { schema: redriveRequest } } },
   },

@@ -1,4 +1,4 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { connectDatabase } from "../../db/client.ts";
 import {
@@ -10,11 +10,11 @@ import {
 } from "../../db/reindexes.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
-import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { wakePoller } from "../wake-poller.ts";
+import { declareRoute } from "../route.ts";
 
 const month = z
   .string()
@@ -47,14 +47,15 @@ const answers = (description: string) => ({
 const path = "/operations/reindex";
 const maxBodyBytes = 1024;
 
-export const startReindexRoute = createRoute({
+export const startReindexRoute = declareRoute({
   method: "post",
   path,
   operationId: "startReindex",
   summary: "Build new search indices beside the old, and swap them",
   description:
     "One month, or without a body every month that has begun. A month that is under way goes on where it is. For platform admins.",
-  middleware: [requireRole("platform_admin"), optionalJsonBody(maxBodyBytes)] as const,
+  access: "platform admin",
+  middleware: [optionalJsonBody(maxBodyBytes)],
   request: {
     body: {
       required: false,
@@ -78,13 +79,13 @@ export const startReindex: RouteHandler<typeof startReindexRoute, AppEnv> = asyn
   return c.json({ data: rows.map(answerOf) }, 202);
 };
 
-export const listReindexesRoute = createRoute({
+export const listReindexesRoute = declareRoute({
   method: "get",
   path,
   operationId: "listReindexes",
   summary: "See how far reindexing is",
   description: "Every month that was ever asked for. For platform admins.",
-  middleware: [requireRole("platform_admin")] as const,
+  access: "platform admin",
   responses: { 200: answers("The months in their order."), ...problemAnswers(401, 403, 503) },
 });
 
@@ -93,13 +94,13 @@ export const listReindexes: RouteHandler<typeof listReindexesRoute, AppEnv> = as
   return c.json({ data: (await readReindexes(db)).map(answerOf) }, 200);
 };
 
-export const cancelReindexRoute = createRoute({
+export const cancelReindexRoute = declareRoute({
   method: "delete",
   path: `${path}/{month}`,
   operationId: "cancelReindex",
   summary: "Give up reindexing a month",
   description: "The old index stays, and the new one is deleted. For platform admins.",
-  middleware: [requireRole("platform_admin")] as const,
+  access: "platform admin",
   request: { params: z.object({ month }) },
   responses: {
     200: answers("It will be given up. Every month that ever was asked for."),

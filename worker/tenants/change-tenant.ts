@@ -1,15 +1,16 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { changeTenant as updateTenant, endOwnTokens } from "../../db/tenants.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { writeScope } from "../auth/caller.ts";
-import { noSuchTenant, requireTenantAdmin } from "../auth/require-role.ts";
+import { noSuchTenant } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
+import { declareRoute } from "../route.ts";
 
 const maxBodyBytes = 16_384;
 const maxAheadMs = 300_000;
@@ -36,14 +37,15 @@ const changes = z
     when: ({ issues }) => issues.length === 0,
   });
 
-export const changeTenantRoute = createRoute({
+export const changeTenantRoute = declareRoute({
   method: "patch",
   path: "/tenants/{tenant_id}",
   operationId: "changeTenant",
   summary: "Change a tenant's settings",
   description:
     "For platform admins; and the tenant's own admin may change `tokens_not_before`. A change holds within a second.",
-  middleware: [requireTenantAdmin, jsonBody(maxBodyBytes)] as const,
+  access: "tenant admin",
+  middleware: [jsonBody(maxBodyBytes)],
   request: {
     params: z.object({ tenant_id: nameText }),
     body: { required: true, content: { "application/json": { schema: changes } } },

@@ -1,25 +1,26 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { createTenant as insertTenant } from "../../db/tenants.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
-import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
+import { declareRoute } from "../route.ts";
 
 const maxBodyBytes = 16_384;
 
-export const createTenantRoute = createRoute({
+export const createTenantRoute = declareRoute({
   method: "post",
   path: "/tenants",
   operationId: "createTenant",
   summary: "Make a tenant",
   description:
     "With the defaults, as a token of an unseen tenant makes it. Repeated, it is 409. For platform admins.",
-  middleware: [requireRole("platform_admin"), jsonBody(maxBodyBytes)] as const,
+  access: "platform admin",
+  middleware: [jsonBody(maxBodyBytes)],
   request: {
     body: {
       required: true,

@@ -1,23 +1,23 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { repeatable } from "../../db/repeatable.ts";
 import { listTenants as readTenants } from "../../db/tenants.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
-import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { pageQuery } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { tenantAnswer, tenantSchema } from "./tenant-answer.ts";
+import { declareRoute } from "../route.ts";
 
-export const listTenantsRoute = createRoute({
+export const listTenantsRoute = declareRoute({
   method: "get",
   path: "/tenants",
   operationId: "listTenants",
   summary: "List the tenants",
   description: "By their ids. For platform admins.",
-  middleware: [requireRole("platform_admin")] as const,
+  access: "platform admin",
   request: {
     query: z.strictObject({
       ...pageQuery(2_048),

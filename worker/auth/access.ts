@@ -1,4 +1,4 @@
-import type { Context } from "hono";
+import type { Context, MiddlewareHandler } from "hono";
 import { createMiddleware } from "hono/factory";
 import { touchApiKey } from "../../db/api-keys.ts";
 import { connectDatabase } from "../../db/client.ts";
@@ -6,28 +6,79 @@ import { type Config, requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
 import { authenticate } from "./authenticate.ts";
-import type { Bearer, Caller, TenantRole } from "./caller.ts";
+import type { Bearer, Caller, Role, TenantRole } from "./caller.ts";
 import { isToTouch } from "./verify-key.ts";
 
 /**
- * Lets a request through that carries a valid token with one of the roles. Behind a role within a tenant
- * `caller` is set from here on. Behind `platform_admin` it is not: a platform admin belongs to no tenant.
+ * Who may call a route: callers with one of these roles within their tenant; or platform admins, who belong to
+ * no tenant; or platform admins and the admin of the tenant that the path names; or that one alone, with a
+ * token; or anyone, without a token.
  */
-export function requireRole(...allowed: ["platform_admin"] | [TenantRole, ...TenantRole[]]) {
-  const isForPlatform = allowed[0] === "platform_admin";
+export type Access =
+  | readonly [TenantRole, ...TenantRole[]]
+  | "platform admin"
+  | "tenant admin"
+  | "own admin"
+  | "anyone";
+
+/** The roles that may create logs, and those that may read them: the `user` role within its own name. */
+export const writers = ["admin", "writer", "user"] as const;
+export const readers = ["admin", "auditor", "user"] as const;
+export const auditors = ["admin", "auditor"] as const;
+
+/** The one place that holds a caller against a route's access: a middleware that lets through who may. */
+export function gateOf(access: Access): MiddlewareHandler<AppEnv> {
+  switch (access) {
+    case "platform admin":
+      return requirePlatformAdmin;
+    case "tenant admin":
+      return requireTenantAdmin;
+    case "own admin":
+      return requireOwnAdmin;
+    case "anyone":
+      return requireNothing;
+    default:
+      return requireRole(access);
+  }
+}
+
+/** The roles that a route's access names. */
+export function rolesOf(access: Access): readonly Role[] {
+  switch (access) {
+    case "platform admin":
+      return ["platform_admin"];
+    case "tenant admin":
+      return ["platform_admin", "admin"];
+    case "own admin":
+      return ["admin"];
+    case "anyone":
+      return [];
+    default:
+      return access;
+  }
+}
+
+const requireNothing = createMiddleware<AppEnv>((_, next) => next());
+
+/** Sets `caller`. */
+function requireRole(allowed: readonly TenantRole[]) {
   return createMiddleware<AppEnv>(async (c, next) => {
     const bearer = await bearerOf(c);
     if (!allowed.some((role) => bearer.roles.has(role))) throw forbidden(allowed);
-    if (!isForPlatform) c.set("caller", inTenant(bearer, c.var.config));
+    c.set("caller", inTenant(bearer, c.var.config));
     await next();
   });
 }
 
-/**
- * Lets platform admins through, and the admin of the tenant that the path names. For the second `tenantAdmin`
- * is set from here on. Another tenant's admin learns nothing of whether there is such a tenant.
- */
-export const requireTenantAdmin = createMiddleware<AppEnv>(async (c, next) => {
+/** Sets no `caller`: a platform admin belongs to no tenant. */
+const requirePlatformAdmin = createMiddleware<AppEnv>(async (c, next) => {
+  const bearer = await bearerOf(c);
+  if (!bearer.roles.has("platform_admin")) throw forbidden(["platform_admin"]);
+  await next();
+});
+
+/** Sets `tenantAdmin` for the tenant's own. Another's learns nothing of whether there is such a tenant. */
+const requireTenantAdmin = createMiddleware<AppEnv>(async (c, next) => {
   const bearer = await bearerOf(c);
   if (bearer.roles.has("platform_admin")) {
     c.set("tenantAdmin", null);
@@ -41,11 +92,8 @@ export const requireTenantAdmin = createMiddleware<AppEnv>(async (c, next) => {
   await next();
 });
 
-/**
- * Lets only the admin of the tenant through that the path names, and with a token: who has got hold of a key
- * must not be able to make others that outlive it. Sets `caller`.
- */
-export const requireOwnAdmin = createMiddleware<AppEnv>(async (c, next) => {
+/** With a token: who has got hold of a key must not be able to make others that outlive it. Sets `caller`. */
+const requireOwnAdmin = createMiddleware<AppEnv>(async (c, next) => {
   const bearer = await bearerOf(c);
   if (!bearer.roles.has("admin")) throw forbidden(["admin"]);
   if (bearer.isKey)
@@ -90,8 +138,3 @@ function forbidden(allowed: readonly string[]): ApiError {
 export function noSuchTenant(): ApiError {
   return new ApiError("not_found", "There is no tenant of this id.");
 }
-
-/** The roles that may create logs, and those that may read them: the `user` role within its own name. */
-export const writers = ["admin", "writer", "user"] as const satisfies TenantRole[];
-export const readers = ["admin", "auditor", "user"] as const satisfies TenantRole[];
-export const auditors = ["admin", "auditor"] as const satisfies TenantRole[];
