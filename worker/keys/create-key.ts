@@ -52,7 +52,7 @@ export const createKeyRoute = declareRoute({
         },
       },
     },
-    ...problemAnswers(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    ...problemAnswers(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
   },
 });
 
