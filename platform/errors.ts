@@ -9,6 +9,7 @@ export const problems = {
   tenant_suspended: { status: 403, title: "The tenant is suspended" },
   not_found: { status: 404, title: "Not found" },
   method_not_allowed: { status: 405, title: "The method is not allowed here" },
+  request_timeout: { status: 408, title: "The body did not come in time" },
   conflict: { status: 409, title: "Not possible in the present state" },
   request_in_progress: { status: 409, title: "The same request is still running" },
   event_id_reused: { status: 409, title: "The event_id was used with other content" },

@@ -54,7 +54,7 @@ export const changeTenantRoute = declareRoute({
   },
   responses: {
     200: { description: "The tenant as it is now.", content: tenantContent },
-    ...problemAnswers(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    ...problemAnswers(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
   },
 });
 
