@@ -49,6 +49,7 @@ export const tenants = pgTable("tenants", {
   tokensNotBefore: at("tokens_not_before"),
   masking: parsedJson("masking", masking),
   settingsVersion: integer("settings_version").notNull(),
+  rateTier: text("rate_tier").notNull().default("standard"),
 });
 
 /** Without the hash, which no query reads: find_api_key() compares with it. */

@@ -11,6 +11,7 @@ export type TenantChanges = {
   status?: TenantRow["status"] | undefined;
   tokensNotBefore?: Date | undefined;
   masking?: Masking | null | undefined;
+  rateTier?: string | undefined;
 };
 
 /** What a tenant's own admin may change. */

@@ -28,4 +28,6 @@ export type Admission = {
   mustBeKnown: boolean;
   /** Of the tenant's settings that the request goes by, where it goes by any: another is SettingsChanged. */
   settingsVersion?: number;
+  /** Is told the tenant's rate tier by each transaction; null where the tenant is not made yet. */
+  onRateTier?: (tier: string | null) => void;
 };

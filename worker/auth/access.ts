@@ -6,6 +6,8 @@ import { maskHash } from "../../events/mask-hash.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
+import { limitKeyLookups } from "../limits/limit-key-lookups.ts";
+import { learnTier } from "../limits/known-tiers.ts";
 import { authenticate } from "./authenticate.ts";
 import type { Bearer, Caller, Role, TenantRole } from "./caller.ts";
 import { isToTouch } from "./verify-key.ts";
@@ -59,6 +61,11 @@ export function rolesOf(access: Access): readonly Role[] {
   }
 }
 
+/** Whether a caller of the route can be one of a tenant: then it takes from what the tenant may ask for. */
+export function isInTenant(access: Access): boolean {
+  return access !== "anyone" && access !== "platform admin";
+}
+
 const requireNothing = createMiddleware<AppEnv>((_, next) => next());
 
 /** Sets `caller`. */
@@ -107,7 +114,9 @@ const requireOwnAdmin = createMiddleware<AppEnv>(async (c, next) => {
 
 async function bearerOf(c: Context<AppEnv>): Promise<Bearer> {
   const { config, logger, event } = c.var;
-  const bearer = await authenticate(c.req.header("Authorization"), config, logger);
+  const bearer = await authenticate(c.req.header("Authorization"), config, logger, () =>
+    limitKeyLookups(c),
+  );
   Object.assign(event, { tenant_id: bearer.tenantId, sub: bearer.sub });
   if (bearer.isKey) {
     event["actor"] = "api_key";
@@ -131,7 +140,8 @@ function inTenant({ tenantId, sub, roles, issuedAt }: Bearer, config: Config): C
   const mustBeKnown = !requireSection(config, "tenants").autoCreate;
   const secret = config.sections.masking?.hashSecret;
   const subHash = secret === undefined ? null : maskHash(sub, tenantId, secret);
-  return { tenantId, sub, subHash, roles, admission: { issuedAt, mustBeKnown } };
+  const onRateTier = (tier: string | null) => learnTier(tenantId, tier);
+  return { tenantId, sub, subHash, roles, admission: { issuedAt, mustBeKnown, onRateTier } };
 }
 
 function forbidden(allowed: readonly string[]): ApiError {

@@ -40,7 +40,7 @@ export const startExportRoute = declareRoute({
       headers: z.object({ Location: z.string(), ...replayedHeader }),
       content: { "application/json": { schema: exportAnswer } },
     },
-    ...problemAnswers(400, 401, 403, 409, 413, 415, 422, 503),
+    ...problemAnswers(400, 401, 403, 408, 409, 413, 415, 422, 503),
   },
 });
 

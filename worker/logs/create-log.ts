@@ -37,7 +37,7 @@ export const createLogRoute = declareRoute({
         },
       },
     },
-    ...problemAnswers(400, 401, 403, 409, 413, 415, 422, 503),
+    ...problemAnswers(400, 401, 403, 408, 409, 413, 415, 422, 503),
   },
 });
 

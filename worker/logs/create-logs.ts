@@ -31,6 +31,7 @@ export const createLogsRoute = declareRoute({
   operationId: "createLogs",
   summary: "Store up to 100 audit logs, all or none",
   access: writers,
+  countsAs: "bulks",
   middleware: [jsonBody(maxBulkBytes)],
   request: {
     headers: idempotencyHeaders,
@@ -61,7 +62,7 @@ export const createLogsRoute = declareRoute({
         },
       },
     },
-    ...problemAnswers(400, 401, 403, 409, 413, 415, 422, 503),
+    ...problemAnswers(400, 401, 403, 408, 409, 413, 415, 422, 503),
   },
 });
 

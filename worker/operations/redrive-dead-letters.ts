@@ -75,7 +75,7 @@ export const redriveDeadLettersRoute = declareRoute({
       description: "What became of them.",
       content: { "application/json": { schema: answer } },
     },
-    ...problemAnswers(400, 401, 403, 413, 415, 422, 503),
+    ...problemAnswers(400, 401, 403, 408, 413, 415, 422, 503),
   },
 });
 

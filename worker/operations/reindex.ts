@@ -64,7 +64,7 @@ export const startReindexRoute = declareRoute({
   },
   responses: {
     202: answers("It is asked for. Every month that ever was, in their order."),
-    ...problemAnswers(400, 401, 403, 404, 413, 415, 422, 503),
+    ...problemAnswers(400, 401, 403, 404, 408, 413, 415, 422, 503),
   },
 });
 

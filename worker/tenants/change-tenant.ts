@@ -10,6 +10,7 @@ import { noSuchTenant } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { newRateTier } from "./rate-tier.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -33,6 +34,7 @@ const changes = z
     masking: masking.nullable().openapi({
       description: "Takes the place of all rules of masking that the tenant has. Null: none.",
     }),
+    rate_tier: newRateTier,
   })
   .partial()
   .refine((body) => Object.keys(body).length > 0, {
@@ -56,7 +58,7 @@ export const changeTenantRoute = declareRoute({
   },
   responses: {
     200: { description: "The tenant as it is now.", content: tenantContent },
-    ...problemAnswers(400, 401, 403, 404, 409, 413, 415, 422, 503),
+    ...problemAnswers(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
   },
 });
 
@@ -64,12 +66,13 @@ export const changeTenant: RouteHandler<typeof changeTenantRoute, AppEnv> = asyn
   const { tenantAdmin, config } = c.var;
   const { tenant_id: id } = c.req.valid("param");
   const { tokens_not_before: tokensNotBefore, masking, ...rest } = c.req.valid("json");
+  const { rate_tier: rateTier, ...columns } = rest;
   const own = { tokensNotBefore, masking };
   if (tenantAdmin) refuseOthers(rest);
   const db = connectDatabase(requireSection(config, "database"));
   const { row, changed } = tenantAdmin
     ? await changeOwnTenant(db, writeScope(tenantAdmin), own)
-    : await updateTenant(db, id, { ...rest, ...own });
+    : await updateTenant(db, id, { ...columns, ...own, rateTier });
   if (!row) throw noSuchTenant();
   if (!changed) {
     throw new ApiError("conflict", "tokens_not_before is later already, and never goes back.");

@@ -42,7 +42,7 @@ export const createTenantRoute = declareRoute({
       headers: z.object({ Location: z.string() }),
       content: tenantContent,
     },
-    ...problemAnswers(400, 401, 403, 409, 413, 415, 422, 503),
+    ...problemAnswers(400, 401, 403, 408, 409, 413, 415, 422, 503),
   },
 });
 

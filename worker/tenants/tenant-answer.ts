@@ -1,6 +1,7 @@
 import { z } from "@hono/zod-openapi";
 import type { TenantRow } from "../../db/tenants.ts";
 import { masking } from "../../events/masking.ts";
+import { shownRateTier } from "./rate-tier.ts";
 
 export const tenantSchema = z
   .object({
@@ -15,6 +16,7 @@ export const tenantSchema = z
     masking: masking.nullable().openapi({
       description: "Rules of masking beside those that always hold; null where it has none.",
     }),
+    rate_tier: shownRateTier,
     created_at: z.iso.datetime(),
   })
   .openapi("Tenant");
@@ -26,6 +28,7 @@ export function tenantAnswer(row: TenantRow): z.infer<typeof tenantSchema> {
     status: row.status,
     tokens_not_before: row.tokensNotBefore?.toISOString() ?? null,
     masking: row.masking,
+    rate_tier: row.rateTier,
     created_at: row.createdAt.toISOString(),
   };
 }
