@@ -234,7 +234,7 @@ export const auditLogSchema = z
     actor_type: z.enum(actorTypes),
     actor_name: nullableText,
     user_id: nullableText,
-    email: nullableText.meta({ description: "Masked." }),
+    email: nullableText.meta({ description: "Masked, unless the tenant has it in clear." }),
     session_id: nullableText,
     request_id: nullableText,
     ip_address: nullableText,
