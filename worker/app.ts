@@ -12,7 +12,7 @@ import { listLogs, listLogsRoute } from "./logs/list-logs.ts";
 import { logStats, logStatsRoute } from "./logs/log-stats.ts";
 import { problemResponse, refuseInvalid } from "./middleware/errors.ts";
 import { requestLog } from "./middleware/request-log.ts";
-import { unknownRoute } from "./middleware/unknown-route.ts";
+import { otherMethods, unknownRoute } from "./middleware/unknown-route.ts";
 import { docs } from "./operations/docs.ts";
 import { health, healthRoute } from "./operations/health.ts";
 import { listDeadLetters, listDeadLettersRoute } from "./operations/list-dead-letters.ts";
@@ -69,6 +69,7 @@ api.get("/docs/:file", gate("anyone"), docs);
 
 export const app = newRouter();
 app.use(requestLog);
+app.use(otherMethods(app));
 app.route("/api/v1", api);
 app.openapi(healthRoute, health);
 // Behind a token of its own.
