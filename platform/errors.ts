@@ -17,6 +17,7 @@ export const problems = {
   unsupported_media_type: { status: 415, title: "The body must be JSON" },
   validation_failed: { status: 422, title: "The request is not valid" },
   idempotency_key_reused: { status: 422, title: "The idempotency key was used with another body" },
+  rate_limited: { status: 429, title: "There were too many requests" },
   internal: { status: 500, title: "Something went wrong here" },
   database_unavailable: { status: 503, title: "The database does not answer" },
   queue_unavailable: { status: 503, title: "The queue does not answer" },

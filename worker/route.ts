@@ -1,14 +1,18 @@
 // oxlint-disable-next-line no-restricted-imports -- The one place that makes routes.
 import { createRoute, type OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
 import type { MiddlewareHandler } from "hono";
-import { type Access, gateOf, rolesOf } from "./auth/access.ts";
+import { type Access, gateOf, isInTenant, rolesOf } from "./auth/access.ts";
 import type { Role } from "./auth/caller.ts";
 import type { AppEnv } from "./env.ts";
+import type { RequestKind } from "./limits/rate-limits.ts";
+import { rateLimit } from "./limits/rate-limit.ts";
 
 type Declaration<P extends string> = Omit<RouteConfig, "path" | "security" | "middleware"> & {
   path: P;
   /** Comes before anything else that the route does. */
   access: Access;
+  /** What it counts as for the rate limits of its tenant; a GET is a read else, and all other methods are writes. */
+  countsAs?: RequestKind;
   /** What comes between the gate and the validators, such as jsonBody. */
   middleware?: MiddlewareHandler<AppEnv>[];
 };
@@ -18,8 +22,14 @@ const gates = new WeakSet<object>();
 
 /** A route, with who may call it: without that it does not compile. */
 export function declareRoute<P extends string, R extends Declaration<P>>(declared: R) {
-  const { access, middleware = [], ...rest } = declared;
-  const route = { ...rest, ...documented(access), middleware: [gate(access), ...middleware] };
+  const { access, countsAs, middleware = [], ...rest } = declared;
+  const limit = isInTenant(access) ? rateLimit(countsAs ?? kindOf(declared.method)) : undefined;
+  const route = {
+    ...rest,
+    ...documented(access),
+    responses: { ...rest.responses, ...limit?.answers },
+    middleware: [gate(access), ...(limit?.middleware ?? []), ...middleware],
+  };
   // The type of what was declared is what handlers are checked against: the spread forgets it.
   return createRoute<P, R>(route as unknown as R);
 }
@@ -30,6 +40,8 @@ export function gate(access: Access): MiddlewareHandler<AppEnv> {
   gates.add(made);
   return made;
 }
+
+const kindOf = (method: string): RequestKind => (method === "get" ? "reads" : "writes");
 
 /** What the OpenAPI document says of it. */
 function documented(access: Access): { security: { token: [] }[]; "x-roles": readonly Role[] } {

@@ -30,6 +30,7 @@ export const createLogsRoute = declareRoute({
   operationId: "createLogs",
   summary: "Store up to 100 audit logs, all or none",
   access: writers,
+  countsAs: "bulks",
   middleware: [jsonBody(maxBulkBytes)],
   request: {
     headers: idempotencyHeaders,
