@@ -8,6 +8,7 @@ import {
   shownFilters,
   storedFilter,
 } from "../events/export.ts";
+import { masking } from "../events/masking.ts";
 import {
   bigint,
   boolean,
@@ -46,6 +47,8 @@ export const tenants = pgTable("tenants", {
   name: text("name"),
   status: text("status", { enum: ["active", "suspended"] }).notNull(),
   tokensNotBefore: at("tokens_not_before"),
+  masking: parsedJson("masking", masking),
+  settingsVersion: integer("settings_version").notNull(),
   rateTier: text("rate_tier").notNull().default("standard"),
 });
 

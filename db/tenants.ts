@@ -1,4 +1,5 @@
 import { and, eq, gt, isNull, lte, or, sql } from "drizzle-orm";
+import type { Masking } from "../events/masking.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { asRole, type Database, inTenant } from "./client.ts";
 import { tenants } from "./schema.ts";
@@ -9,8 +10,12 @@ export type TenantChanges = {
   name?: string | null | undefined;
   status?: TenantRow["status"] | undefined;
   tokensNotBefore?: Date | undefined;
+  masking?: Masking | null | undefined;
   rateTier?: string | undefined;
 };
+
+/** What a tenant's own admin may change. */
+export type OwnChanges = Pick<TenantChanges, "tokensNotBefore" | "masking">;
 
 /** `changed` where the call did it; the row is undefined where there is no such tenant. */
 export type ChangedTenant = { row: TenantRow | undefined; changed: boolean };
@@ -32,14 +37,22 @@ export async function listTenants(
   return rows;
 }
 
-/** @returns the new tenant, or undefined where there is one of this id already */
+/**
+ * @param masking null for the default
+ * @returns the new tenant, or undefined where there is one of this id already
+ */
 export async function createTenant(
   db: Database,
   id: string,
-  name: string | null,
+  { name, masking }: { name: string | null; masking: Masking | null },
 ): Promise<TenantRow | undefined> {
+  const rules = masking === null ? null : JSON.stringify(masking);
+  // Version 0 means the defaults: see admit().
+  const version = masking === null ? 0 : 1;
   const [result, rows] = await asRole(db, "audit_operator", [
-    db.execute(sql`insert into tenants (id, name) values (${id}, ${name}) on conflict do nothing`),
+    db.execute(sql`
+      insert into tenants (id, name, masking, settings_version)
+      values (${id}, ${name}, ${rules}::json, ${version}) on conflict do nothing`),
     selectTenant(db, id),
   ]);
   return result.rowCount === 1 ? rows[0] : undefined;
@@ -76,15 +89,15 @@ export async function readOwnTenant(
   return rows[0];
 }
 
-/** Ends the tokens of the tenant of a request that were issued before: not where that would go back. */
-export async function endOwnTokens(
+/** Changes the tenant of a request: not where tokens_not_before would go back. */
+export async function changeOwnTenant(
   db: Database,
   scope: TenantScope,
-  tokensNotBefore: Date,
+  changes: OwnChanges,
 ): Promise<ChangedTenant> {
   const [, changed, rows] = await inTenant(db, scope, [
     makeOwnTenant(db, scope),
-    updateTenant(db, scope.tenantId, { tokensNotBefore }),
+    updateTenant(db, scope.tenantId, changes),
     selectTenant(db, scope.tenantId),
   ]);
   return { row: rows[0], changed: changed.length > 0 };

@@ -7,6 +7,7 @@ const tenant = z.strictObject({
   name: z.string().nullable(),
   status: z.enum(["active", "suspended"]),
   tokens_not_before: z.string().nullable(),
+  masking: z.looseObject({}).nullable(),
   rate_tier: z.string(),
   created_at: z.iso.datetime(),
 });

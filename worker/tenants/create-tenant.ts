@@ -1,6 +1,7 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { createTenant as insertTenant } from "../../db/tenants.ts";
+import { masking } from "../../events/masking.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
@@ -16,6 +17,7 @@ const newTenant = z
   .strictObject({
     id: nameText.openapi({ description: "The tenant_id of its tokens.", examples: ["acme"] }),
     name: nameText.nullish().openapi({ description: "For people.", examples: ["Acme Ltd"] }),
+    masking: masking.nullish().openapi({ description: "Its own rules of masking." }),
   })
   .openapi("NewTenant", { description: "A tenant that is to be made." });
 
@@ -25,7 +27,7 @@ export const createTenantRoute = declareRoute({
   operationId: "createTenant",
   summary: "Make a tenant",
   description:
-    "With the defaults, as a token of an unseen tenant makes it. Repeated, it is 409. For platform admins.",
+    "With the defaults, but for what is sent, as a token of an unseen tenant makes it. Repeated, it is 409. For platform admins.",
   tags: ["Tenants"],
   access: "platform admin",
   middleware: [jsonBody(maxBodyBytes)],
@@ -55,9 +57,9 @@ export const createTenantRoute = declareRoute({
 });
 
 export const createTenant: RouteHandler<typeof createTenantRoute, AppEnv> = async (c) => {
-  const { id, name } = c.req.valid("json");
+  const { id, name = null, masking = null } = c.req.valid("json");
   const db = connectDatabase(requireSection(c.var.config, "database"));
-  const row = await insertTenant(db, id, name ?? null);
+  const row = await insertTenant(db, id, { name, masking });
   if (!row) throw new ApiError("conflict", "There is a tenant of this id.");
   c.header("Location", `/api/v1/tenants/${encodeURIComponent(id)}`);
   return c.json({ data: tenantAnswer(row) }, 201);

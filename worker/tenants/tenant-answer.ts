@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import type { TenantRow } from "../../db/tenants.ts";
+import { masking } from "../../events/masking.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { shownRateTier } from "./rate-tier.ts";
 
@@ -20,6 +21,10 @@ export const tenantSchema = z
         description: "Tokens that were issued before are refused; null where none were ended.",
         examples: ["2026-01-31T09:30:00.000Z"],
       }),
+    masking: masking.nullable().openapi({
+      description: "Rules of masking beside those that always hold; null where it has none.",
+      examples: [{ keys: [{ key: "nickname", how: "hash" }] }],
+    }),
     rate_tier: shownRateTier,
     created_at: z.iso
       .datetime()
@@ -37,6 +42,7 @@ export function tenantAnswer(row: TenantRow): z.infer<typeof tenantSchema> {
     name: row.name,
     status: row.status,
     tokens_not_before: row.tokensNotBefore?.toISOString() ?? null,
+    masking: row.masking,
     rate_tier: row.rateTier,
     created_at: row.createdAt.toISOString(),
   };
