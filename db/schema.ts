@@ -46,6 +46,11 @@ export const tenants = pgTable("tenants", {
   name: text("name"),
   status: text("status", { enum: ["active", "suspended"] }).notNull(),
   tokensNotBefore: at("tokens_not_before"),
+  /** What was set last; what held before and until when, while that is longer: see kept_days(). */
+  retentionDays: integer("retention_days"),
+  retentionDaysBefore: integer("retention_days_before"),
+  retentionTakesEffectAt: at("retention_takes_effect_at"),
+  legalHold: boolean("legal_hold").notNull(),
 });
 
 /** Without the hash, which no query reads: find_api_key() compares with it. */

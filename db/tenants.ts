@@ -9,6 +9,9 @@ export type TenantChanges = {
   name?: string | null | undefined;
   status?: TenantRow["status"] | undefined;
   tokensNotBefore?: Date | undefined;
+  /** Null: the default. A shorter one takes effect after 7 days: see change_retention() of the database. */
+  retentionDays?: number | null | undefined;
+  legalHold?: boolean | undefined;
 };
 
 /** `changed` where the call did it; the row is undefined where there is no such tenant. */
@@ -35,10 +38,14 @@ export async function listTenants(
 export async function createTenant(
   db: Database,
   id: string,
-  name: string | null,
+  settings: Omit<TenantChanges, "status" | "tokensNotBefore">,
 ): Promise<TenantRow | undefined> {
+  const { name, retentionDays, legalHold = false } = settings;
   const [result, rows] = await asRole(db, "audit_operator", [
-    db.execute(sql`insert into tenants (id, name) values (${id}, ${name}) on conflict do nothing`),
+    db.execute(sql`
+      insert into tenants (id, name, retention_days, legal_hold)
+      values (${id}, ${name ?? null}, ${retentionDays ?? null}::integer, ${legalHold})
+      on conflict do nothing`),
     selectTenant(db, id),
   ]);
   return result.rowCount === 1 ? rows[0] : undefined;

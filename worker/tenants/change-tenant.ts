@@ -9,6 +9,7 @@ import { noSuchTenant } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { retentionChanges } from "./retention-settings.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -29,6 +30,7 @@ const changes = z
     tokens_not_before: moment.openapi({
       description: "Ends all tokens that were issued before. It never goes back.",
     }),
+    ...retentionChanges,
   })
   .partial()
   .refine((body) => Object.keys(body).length > 0, {
@@ -63,12 +65,18 @@ export const changeTenant: RouteHandler<typeof changeTenantRoute, AppEnv> = asyn
   const db = connectDatabase(requireSection(config, "database"));
   const { row, changed } = tenantAdmin
     ? await endOwnTokens(db, writeScope(tenantAdmin), onlyTokens(tokensNotBefore, rest))
-    : await updateTenant(db, id, { ...rest, tokensNotBefore });
+    : await updateTenant(db, id, {
+        name: rest.name,
+        status: rest.status,
+        tokensNotBefore,
+        retentionDays: rest.retention_days,
+        legalHold: rest.legal_hold,
+      });
   if (!row) throw noSuchTenant();
   if (!changed) {
     throw new ApiError("conflict", "tokens_not_before is later already, and never goes back.");
   }
-  return c.json({ data: tenantAnswer(row) }, 200);
+  return c.json({ data: tenantAnswer(row, config) }, 200);
 };
 
 /** What a tenant's own admin may change. */

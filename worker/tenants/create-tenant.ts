@@ -7,6 +7,7 @@ import { ApiError } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { retentionChanges } from "./retention-settings.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -18,7 +19,7 @@ export const createTenantRoute = declareRoute({
   operationId: "createTenant",
   summary: "Make a tenant",
   description:
-    "With the defaults, as a token of an unseen tenant makes it. Repeated, it is 409. For platform admins.",
+    "As a token of an unseen tenant makes it, with the defaults for what is not said. Repeated, it is 409. For platform admins.",
   access: "platform admin",
   middleware: [jsonBody(maxBodyBytes)],
   request: {
@@ -29,6 +30,8 @@ export const createTenantRoute = declareRoute({
           schema: z.strictObject({
             id: nameText.openapi({ description: "The tenant_id of its tokens." }),
             name: nameText.nullish().openapi({ description: "For people." }),
+            retention_days: retentionChanges.retention_days.optional(),
+            legal_hold: retentionChanges.legal_hold.optional(),
           }),
         },
       },
@@ -45,10 +48,10 @@ export const createTenantRoute = declareRoute({
 });
 
 export const createTenant: RouteHandler<typeof createTenantRoute, AppEnv> = async (c) => {
-  const { id, name } = c.req.valid("json");
+  const { id, name, retention_days: retentionDays, legal_hold: legalHold } = c.req.valid("json");
   const db = connectDatabase(requireSection(c.var.config, "database"));
-  const row = await insertTenant(db, id, name ?? null);
+  const row = await insertTenant(db, id, { name, retentionDays, legalHold });
   if (!row) throw new ApiError("conflict", "There is a tenant of this id.");
   c.header("Location", `/api/v1/tenants/${encodeURIComponent(id)}`);
-  return c.json({ data: tenantAnswer(row) }, 201);
+  return c.json({ data: tenantAnswer(row, c.var.config) }, 201);
 };

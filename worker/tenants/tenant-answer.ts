@@ -1,5 +1,7 @@
 import { z } from "@hono/zod-openapi";
 import type { TenantRow } from "../../db/tenants.ts";
+import { type Config, requireSection } from "../../platform/config.ts";
+import { retentionAnswer, retentionShape } from "./retention-settings.ts";
 
 export const tenantSchema = z
   .object({
@@ -11,16 +13,18 @@ export const tenantSchema = z
     tokens_not_before: z.iso.datetime().nullable().openapi({
       description: "Tokens that were issued before are refused; null where none were ended.",
     }),
+    ...retentionShape,
     created_at: z.iso.datetime(),
   })
   .openapi("Tenant");
 
-export function tenantAnswer(row: TenantRow): z.infer<typeof tenantSchema> {
+export function tenantAnswer(row: TenantRow, config: Config): z.infer<typeof tenantSchema> {
   return {
     id: row.id,
     name: row.name,
     status: row.status,
     tokens_not_before: row.tokensNotBefore?.toISOString() ?? null,
+    ...retentionAnswer(row, requireSection(config, "retention").defaultDays),
     created_at: row.createdAt.toISOString(),
   };
 }
