@@ -8,7 +8,7 @@ import { removeOldLogs } from "../../db/remove-old-logs.ts";
 import { askForRemoval, nextRun } from "../../db/retention.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { callerOf, expectProblem, newTenant } from "../journeys/api.ts";
-import { ownerOf, rowsOf } from "./database.ts";
+import { makeMonth, ownerOf, rowsOf } from "./database.ts";
 import { workers, workersWith } from "./tools.ts";
 
 const dayMs = 24 * 60 * 60 * 1000;
@@ -23,23 +23,6 @@ const cleanup = z.strictObject({
     complete: z.boolean(),
   }),
 });
-
-/** Makes the month of a time, where there is none: only the owner can. */
-async function makeMonth(at: Date): Promise<void> {
-  const month = new Date(Date.UTC(at.getUTCFullYear(), at.getUTCMonth(), 1));
-  const next = new Date(Date.UTC(at.getUTCFullYear(), at.getUTCMonth() + 1, 1));
-  const name = `audit_logs_${month.toISOString().slice(0, 7).replace("-", "_")}`;
-  const ids = await rowsOf(sql`
-    select first_id_at(${month.toISOString()}::timestamptz) as first,
-      first_id_at(${next.toISOString()}::timestamptz) as next,
-      to_regclass(${name}) is null as is_missing`);
-  if (ids[0]?.["is_missing"] !== true) return;
-  await rowsOf(
-    sql.raw(
-      `create table ${name} partition of audit_logs for values from ('${String(ids[0]["first"])}') to ('${String(ids[0]["next"])}')`,
-    ),
-  );
-}
 
 /** Logs as they were stored so many days ago, one each minute; waiting in the outbox where that is said. */
 async function storeOld(tenant: string, daysAgo: number, count: number, waiting = false) {
