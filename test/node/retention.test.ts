@@ -3,6 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, inject, test, vi } f
 import { z } from "zod";
 import { reconcile } from "../../consumers/maintenance/reconcile.ts";
 import { removeFromSearch } from "../../consumers/maintenance/remove-from-index.ts";
+import { readServiceFigures } from "../../db/counters.ts";
 import { lateWriteSeconds } from "../../db/index-removals.ts";
 import { readPendingLogs } from "../../db/outbox.ts";
 import { removeOldLogs } from "../../db/remove-old-logs.ts";
@@ -202,16 +203,22 @@ describe.skipIf(searchMissing !== "")(`OpenSearch (skipped: ${searchMissing})`, 
   test("loses it though it was down then, and though there is more than a call removes", async () => {
     const old = await storeOld(100, 30);
     await emptyOutbox(own);
+    const before = await readServiceFigures(own.db);
     await remove(90, 10);
     const down = connectSearch({ node: "http://127.0.0.1:9", auth: undefined }, 1_000);
     await expect(removeFromSearch(own.db, down, logger)).rejects.toThrow("fetch failed");
     expect(await documentsOf()).toEqual(old);
+    const during = await readServiceFigures(own.db);
+    expect(during.logsRemoved - before.logsRemoved).toBe(30);
+    expect(during.indexRemovals.tenants - before.indexRemovals.tenants).toBe(1);
+    expect(during.indexRemovals.oldestAgeSeconds).toBeGreaterThan(0);
     expect(await removals()).toEqual([{ tenant_id: tenant, through_id: old.at(-1), waits: true }]);
     await passTime(0);
     const limits = { runMs: 10_000, documentsPerCall: 7 };
     expect(await removeFromSearch(own.db, own.search, logger, limits)).toBe(30);
     expect(await documentsOf()).toEqual([]);
     expect(await removals()).toMatchObject([{ waits: false }]);
+    expect((await readServiceFigures(own.db)).indexRemovals).toEqual(before.indexRemovals);
   });
 
   test("is asked again some minutes later, for what an indexer had read before", async () => {
