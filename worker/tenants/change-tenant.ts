@@ -11,6 +11,7 @@ import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { newRateTier } from "./rate-tier.ts";
+import { retentionChanges } from "./retention-settings.ts";
 import { tenantAnswer, tenantContent, tenantParams } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -38,6 +39,7 @@ const changes = z
       description: "Takes the place of all rules of masking that the tenant has. Null: none.",
     }),
     rate_tier: newRateTier,
+    ...retentionChanges,
   })
   .partial()
   .refine((body) => Object.keys(body).length > 0, {
@@ -71,18 +73,24 @@ export const changeTenant: RouteHandler<typeof changeTenantRoute, AppEnv> = asyn
   const { tenantAdmin, config } = c.var;
   const { tenant_id: id } = c.req.valid("param");
   const { tokens_not_before: tokensNotBefore, masking, ...rest } = c.req.valid("json");
-  const { rate_tier: rateTier, ...columns } = rest;
   const own = { tokensNotBefore, masking };
   if (tenantAdmin) refuseOthers(rest);
   const db = connectDatabase(requireSection(config, "database"));
   const { row, changed } = tenantAdmin
     ? await changeOwnTenant(db, writeScope(tenantAdmin), own)
-    : await updateTenant(db, id, { ...columns, ...own, rateTier });
+    : await updateTenant(db, id, {
+        ...own,
+        name: rest.name,
+        status: rest.status,
+        rateTier: rest.rate_tier,
+        retentionDays: rest.retention_days,
+        legalHold: rest.legal_hold,
+      });
   if (!row) throw noSuchTenant();
   if (!changed) {
     throw new ApiError("conflict", "tokens_not_before is later already, and never goes back.");
   }
-  return c.json({ data: tenantAnswer(row) }, 200);
+  return c.json({ data: tenantAnswer(row, config) }, 200);
 };
 
 /** @param rest what a tenant's own admin may not change */

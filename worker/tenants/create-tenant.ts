@@ -8,6 +8,7 @@ import { ApiError } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
+import { retentionChanges } from "./retention-settings.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -18,6 +19,8 @@ const newTenant = z
     id: nameText.openapi({ description: "The tenant_id of its tokens.", examples: ["acme"] }),
     name: nameText.nullish().openapi({ description: "For people.", examples: ["Acme Ltd"] }),
     masking: masking.nullish().openapi({ description: "Its own rules of masking." }),
+    retention_days: retentionChanges.retention_days.optional(),
+    legal_hold: retentionChanges.legal_hold.optional(),
   })
   .openapi("NewTenant", { description: "A tenant that is to be made." });
 
@@ -57,10 +60,16 @@ export const createTenantRoute = declareRoute({
 });
 
 export const createTenant: RouteHandler<typeof createTenantRoute, AppEnv> = async (c) => {
-  const { id, name = null, masking = null } = c.req.valid("json");
+  const {
+    id,
+    name,
+    masking,
+    retention_days: retentionDays,
+    legal_hold: legalHold,
+  } = c.req.valid("json");
   const db = connectDatabase(requireSection(c.var.config, "database"));
-  const row = await insertTenant(db, id, { name, masking });
+  const row = await insertTenant(db, id, { name, masking, retentionDays, legalHold });
   if (!row) throw new ApiError("conflict", "There is a tenant of this id.");
   c.header("Location", `/api/v1/tenants/${encodeURIComponent(id)}`);
-  return c.json({ data: tenantAnswer(row) }, 201);
+  return c.json({ data: tenantAnswer(row, c.var.config) }, 201);
 };
