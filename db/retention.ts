@@ -138,6 +138,20 @@ const stateRow = z.object({
   next: z.string().nullable(),
 });
 
+const within = ({ tenantId, cutoff, position }: RetentionRun) => sql`
+  tenant_id = ${tenantId} and id >= ${position} and id < ${firstIdAt(cutoff)}::uuid`;
+
+/**
+ * The statement that removes the oldest logs of a run. least(), not coalesce(): a policy keeps that out of the
+ * index, so that a chunk would read what is left of its month.
+ */
+export const deleteOldest = (run: RetentionRun, limit: number): SQL => sql`
+  delete from audit_logs
+  where ${within(run)} and id <= least(
+    (select id from audit_logs where ${within(run)} order by id offset ${limit - 1} limit 1),
+    ${firstIdAt(run.cutoff)}::uuid
+  )`;
+
 /**
  * Removes the oldest logs of a run, and all that stands for them in Postgres, in one short transaction; with
  * it OpenSearch is to lose them. What must stay is not removed, whatever the run says: see retention_bound().
@@ -151,19 +165,13 @@ export async function removeChunk(
   timeoutMs: number,
 ): Promise<Chunk> {
   const { tenantId, position } = run;
-  const upper = firstIdAt(run.cutoff);
-  const within = sql`tenant_id = ${tenantId} and id >= ${position} and id < ${upper}`;
   const isOfGone = sql`tenant_id = ${tenantId} and log_id >= ${position}
     and log_id <= (select through_id from index_removals where tenant_id = ${tenantId})`;
   const statements = [
     db.execute(sql`select lock_retention(${tenantId})`),
     db.execute(sql`
       with gone as (
-        delete from audit_logs
-        where ${within} and id <= coalesce(
-          (select id from audit_logs where ${within} order by id offset ${limit - 1} limit 1), ${upper}
-        )
-        returning id
+        ${deleteOldest(run, limit)} returning id
       ), removed as (
         select count(*) as n, max(id::text)::uuid as through from gone
       ), counted as (
@@ -189,7 +197,7 @@ export async function removeChunk(
     db.execute(sql`delete from index_failures where ${isOfGone}`),
     db.execute(sql`
       select legal_hold, ${asMs(sql`retention_cutoff()`)} as cutoff_ms, retention_bound() as bound,
-        (select id from audit_logs where ${within} order by id limit 1) as next
+        (select id from audit_logs where ${within(run)} order by id limit 1) as next
       from tenants where id = ${tenantId}`),
   ] as const;
   const results = await asRetention(db, run, statements, timeoutMs);
