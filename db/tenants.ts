@@ -12,7 +12,13 @@ export type TenantChanges = {
   tokensNotBefore?: Date | undefined;
   masking?: Masking | null | undefined;
   rateTier?: string | undefined;
+  /** Null: the default. A shorter one takes effect after 7 days: see change_retention() of the database. */
+  retentionDays?: number | null | undefined;
+  legalHold?: boolean | undefined;
 };
+
+/** What a tenant may be made with. */
+export type NewTenant = Pick<TenantChanges, "name" | "masking" | "retentionDays" | "legalHold">;
 
 /** What a tenant's own admin may change. */
 export type OwnChanges = Pick<TenantChanges, "tokensNotBefore" | "masking">;
@@ -44,15 +50,17 @@ export async function listTenants(
 export async function createTenant(
   db: Database,
   id: string,
-  { name, masking }: { name: string | null; masking: Masking | null },
+  settings: NewTenant,
 ): Promise<TenantRow | undefined> {
+  const { name = null, masking = null, retentionDays = null, legalHold = false } = settings;
   const rules = masking === null ? null : JSON.stringify(masking);
   // Version 0 means the defaults: see admit().
   const version = masking === null ? 0 : 1;
   const [result, rows] = await asRole(db, "audit_operator", [
     db.execute(sql`
-      insert into tenants (id, name, masking, settings_version)
-      values (${id}, ${name}, ${rules}::json, ${version}) on conflict do nothing`),
+      insert into tenants (id, name, masking, settings_version, retention_days, legal_hold)
+      values (${id}, ${name}, ${rules}::json, ${version}, ${retentionDays}::integer, ${legalHold})
+      on conflict do nothing`),
     selectTenant(db, id),
   ]);
   return result.rowCount === 1 ? rows[0] : undefined;
