@@ -45,7 +45,7 @@ export async function startExport(
     const { claim, isMine, keep, read, firstId } = keyStatements(db, scope, key, nonce);
     const [, , , kept, rows] = await inTenant(db, scope, [
       db.execute(beginClaims),
-      claim(sql`true`),
+      claim(),
       db.execute(sql`
         with started as (
           insert into export_pipelines (
@@ -157,7 +157,7 @@ export async function retryExport(
       .returning({ id: exportPipelines.id });
     const [, , , kept, rows] = await inTenant(db, scope, [
       db.execute(beginClaims),
-      claim(sql`true`),
+      claim(),
       // Where it was not failed the key stands for nothing, and is free.
       db.execute(sql`
         with changed as ${update} ${keep(sql`(select array_agg(id) from changed)`, sql`1`)}`),

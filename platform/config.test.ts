@@ -19,6 +19,7 @@ const sectionNames = [
   "database",
   "masking",
   "metrics",
+  "origins",
   "pollers",
   "readDatabase",
   "retention",
@@ -63,6 +64,7 @@ describe("a configuration", () => {
       "tenants",
       "retention",
       "metrics",
+      "origins",
       "pollers",
     ]);
   });
@@ -86,6 +88,12 @@ describe("a configuration", () => {
     ["DEFAULT_ROLE", "platform_admin", ["tokens"]],
     ["DEFAULT_ROLE", "writer,root", ["tokens"]],
     ["TENANT_AUTO_CREATE", "no", ["tenants"]],
+    ["ALLOWED_ORIGINS", "*", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://*.example.com", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://app.example.com/", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://app.example.com,null", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://App.example.com", ["origins"]],
+    ["ALLOWED_ORIGINS", "http://app.example.com", ["origins"]],
     ["DEFAULT_RETENTION_DAYS", "0", ["retention"]],
     ["DEFAULT_RETENTION_DAYS", "36501", ["retention"]],
     ["DEFAULT_RETENTION_DAYS", "90d", ["retention"]],

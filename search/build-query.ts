@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { SearchTerm } from "../events/search-terms.ts";
 import { isIpPattern, type LogFilter } from "../events/log-filter.ts";
+import { ownUserIds } from "../events/own-user-ids.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 
 type Clause = Record<string, unknown>;
@@ -35,7 +36,8 @@ export function buildQuery(scope: TenantScope, filter: LogFilter): BoolQuery {
 /** What every request to the index begins with. */
 export function tenantWall(scope: TenantScope): Clause[] {
   const wall: Clause[] = [{ term: { tenant_id: scope.tenantId } }];
-  if (scope.userId !== null) wall.push({ term: { user_id: scope.userId } });
+  const own = ownUserIds(scope);
+  if (own) wall.push({ terms: { user_id: own } });
   return wall;
 }
 

@@ -24,22 +24,32 @@ const countMs = 4_000;
 const answer = z
   .object({
     data: z.object({
-      deleted: z.int().nonnegative().openapi({
-        description: "Logs that this request removed; with dry_run, logs that would be removed.",
+      deleted: z
+        .int()
+        .nonnegative()
+        .openapi({
+          description: "Logs that this request removed; with dry_run, logs that would be removed.",
+          examples: [1200],
+        }),
+      deleted_is_lower_bound: z
+        .literal(true)
+        .optional()
+        .openapi({
+          description: "With dry_run, where there were too many to count: there are more.",
+          examples: [true],
+        }),
+      cutoff: z.iso.datetime().openapi({
+        description: "Logs that were stored before it are too old.",
+        examples: ["2026-01-31T09:30:00.250Z"],
       }),
-      deleted_is_lower_bound: z.literal(true).optional().openapi({
-        description: "With dry_run, where there were too many to count: there are more.",
-      }),
-      cutoff: z.iso
-        .datetime()
-        .openapi({ description: "Logs that were stored before it are too old." }),
       complete: z.boolean().openapi({
         description:
           "Whether none is left from before the cutoff; with dry_run, whether all were counted. If not, the service goes on by itself.",
+        examples: [true],
       }),
     }),
   })
-  .openapi("Cleanup");
+  .openapi("Cleanup", { description: "What a cleanup removed, or would remove." });
 
 export const cleanUpLogsRoute = declareRoute({
   method: "delete",
@@ -48,6 +58,7 @@ export const cleanUpLogsRoute = declareRoute({
   summary: "Remove the logs that are older than the tenant's retention",
   description:
     "For good, from searches within minutes. Logs that an export covers stay until it is over. Safe to repeat.",
+  tags: ["Logs"],
   access: ["admin"],
   request: {
     query: z.strictObject({
@@ -62,7 +73,7 @@ export const cleanUpLogsRoute = declareRoute({
       description: "What was removed.",
       content: { "application/json": { schema: answer } },
     },
-    ...problemAnswers(401, 403, 409, 422, 503),
+    ...problemAnswers("validation_failed", "legal_hold"),
   },
 });
 
