@@ -8,7 +8,8 @@ export const nameText = z
   .refine(
     (text) => text.isWellFormed() && !text.includes("\0"),
     "must be valid Unicode without NUL",
-  );
+  )
+  .meta({ pattern: "^[^\\u0000]*$" });
 
 /** What a caller may see: every query of Postgres and of OpenSearch takes one. */
 export type TenantScope = {

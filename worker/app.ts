@@ -14,7 +14,7 @@ import { cors } from "./middleware/cors.ts";
 import { problemResponse, refuseInvalid } from "./middleware/errors.ts";
 import { requestLog } from "./middleware/request-log.ts";
 import { securityHeaders } from "./middleware/security-headers.ts";
-import { unknownRoute } from "./middleware/unknown-route.ts";
+import { otherMethods, unknownRoute } from "./middleware/unknown-route.ts";
 import { docs } from "./operations/docs.ts";
 import { health, healthRoute } from "./operations/health.ts";
 import { listDeadLetters, listDeadLettersRoute } from "./operations/list-dead-letters.ts";
@@ -71,6 +71,7 @@ api.get("/docs/:file", gate("anyone"), docs);
 
 export const app = newRouter();
 app.use(requestLog, securityHeaders, cors);
+app.use(otherMethods(app));
 app.route("/api/v1", api);
 app.openapi(healthRoute, health);
 // Behind a token of its own.

@@ -25,18 +25,30 @@ function refuseProto(filters: unknown, context: z.RefinementCtx): unknown {
 /** What an export is asked for. Its filters are the list's, checked by the same schema. */
 export const exportRequest = z
   .strictObject({
-    format: z.enum(exportFormats, `must be among ${exportFormats.join(", ")}`).default("csv"),
+    format: z
+      .enum(exportFormats, `must be among ${exportFormats.join(", ")}`)
+      .default("csv")
+      .openapi({
+        description: "CSV as RFC 4180 has it, with a header; or one JSON object a line.",
+        examples: ["csv"],
+      }),
     compression: z
       .enum(exportCompressions, `must be among ${exportCompressions.join(", ")}`)
-      .default("none"),
+      .default("none")
+      .openapi({ description: "Of the file.", examples: ["gzip"] }),
     columns: z
       .array(exportColumn)
       .min(1, "must hold at least one column")
       .refine((columns) => new Set(columns).size === columns.length, "must not name a column twice")
-      .default([...exportColumns]),
+      .default([...exportColumns])
+      .openapi({
+        description: "The fields that the file has, in this order; all, where it is left out.",
+        uniqueItems: true,
+        examples: [["id", "created_at", "action", "user_id"]],
+      }),
     filters: z.preprocess(refuseProto, filterQuery).default({}),
   })
-  .openapi("NewExport");
+  .openapi("NewExport", { description: "What to export, and how." });
 
 const texts = z.record(z.string(), z.union([z.string(), z.array(z.string())]));
 

@@ -9,8 +9,8 @@ import { idempotencyHeaders, keyOrOwn, refuseUndone, replayedHeader } from "../i
 import { logFilter } from "../logs/log-query.ts";
 import { recordingOf } from "../logs/recording.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
-import { problemAnswers } from "../problem-answers.ts";
-import { answerOf, exportAnswer } from "./export-answer.ts";
+import { bodyProblems, problemAnswers } from "../problem-answers.ts";
+import { answerOf, exportAnswer, exportLocation } from "./export-answer.ts";
 import { exportRequest, maxExportBytes, shownFiltersOf } from "./export-request.ts";
 import { publishExport } from "./publish-export.ts";
 import { storableFilter } from "./stored-filter.ts";
@@ -25,6 +25,7 @@ export const startExportRoute = declareRoute({
   summary: "Export audit logs to a file",
   description:
     "Every log that was stored before this request and that the filters select, in the order of ids. Without a body: every log of the tenant, as CSV.",
+  tags: ["Exports"],
   access: auditors,
   middleware: [optionalJsonBody(maxExportBytes)],
   request: {
@@ -34,10 +35,10 @@ export const startExportRoute = declareRoute({
   responses: {
     202: {
       description: "The export will begin. Ask for it at its Location.",
-      headers: z.object({ Location: z.string(), ...replayedHeader }),
+      headers: z.object({ Location: exportLocation, ...replayedHeader }),
       content: { "application/json": { schema: exportAnswer } },
     },
-    ...problemAnswers(400, 401, 403, 408, 409, 413, 415, 422, 503),
+    ...problemAnswers(...bodyProblems, "idempotency_key_reused", "request_in_progress"),
   },
 });
 

@@ -8,15 +8,14 @@ import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { countDegradedSearch } from "./count-degraded.ts";
 import { findStats } from "./find-logs.ts";
-import { filterQuery, logFilter } from "./log-query.ts";
+import { searchFields } from "./list-answer.ts";
+import { filterQuery, logFilter, metadataParameters } from "./log-query.ts";
 import { settledMark } from "./settled-mark.ts";
 import { declareRoute } from "../route.ts";
 
-const answer = z.object({
-  data: logStatsSchema,
-  indexed_through: z.iso.datetime(),
-  source: z.enum(["opensearch", "postgres"]),
-});
+const answer = z
+  .object({ data: logStatsSchema, ...searchFields })
+  .openapi("LogStatsAnswer", { description: "Counts of logs." });
 
 export const logStatsRoute = declareRoute({
   method: "get",
@@ -25,11 +24,13 @@ export const logStatsRoute = declareRoute({
   summary: "Count audit logs",
   description:
     "By action, severity, resource type and user: the 100 most frequent of each. By time: hours, days or months.",
+  tags: ["Logs"],
   access: auditors,
+  parameters: [metadataParameters],
   request: { query: filterQuery },
   responses: {
     200: { description: "The counts.", content: { "application/json": { schema: answer } } },
-    ...problemAnswers(401, 403, 422, 503),
+    ...problemAnswers("validation_failed"),
   },
 });
 

@@ -8,9 +8,9 @@ import { writeScope } from "../auth/caller.ts";
 import { noSuchTenant } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
-import { problemAnswers } from "../problem-answers.ts";
+import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { newRateTier } from "./rate-tier.ts";
-import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
+import { tenantAnswer, tenantContent, tenantParams } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
 const maxBodyBytes = 16_384;
@@ -21,14 +21,17 @@ const moment = z.iso
   .transform((text) => new Date(text))
   .refine((at) => at.getTime() >= 0, "must be after 1970")
   .refine((at) => at.getTime() <= Date.now() + maxAheadMs, "must be at most 5 minutes ahead")
-  .openapi({ type: "string", format: "date-time" });
+  .openapi({ type: "string", format: "date-time", examples: ["2026-01-31T09:30:00Z"] });
 
 const changes = z
   .strictObject({
-    name: nameText.nullable(),
-    status: z.enum(["active", "suspended"], "must be active or suspended"),
+    name: nameText.nullable().openapi({ description: "For people.", examples: ["Acme Ltd"] }),
+    status: z
+      .enum(["active", "suspended"], "must be active or suspended")
+      .openapi({ description: "A suspended tenant's requests are 403.", examples: ["suspended"] }),
     tokens_not_before: moment.openapi({
-      description: "Ends all tokens that were issued before. It never goes back.",
+      description:
+        "Ends all tokens that were issued before. It never goes back, and is at most 5 minutes ahead.",
     }),
     rate_tier: newRateTier,
   })
@@ -37,7 +40,8 @@ const changes = z
     error: "must change something",
     // An unknown field is a problem of its own.
     when: ({ issues }) => issues.length === 0,
-  });
+  })
+  .openapi("TenantChanges", { description: "What is to be changed.", minProperties: 1 });
 
 export const changeTenantRoute = declareRoute({
   method: "patch",
@@ -46,15 +50,16 @@ export const changeTenantRoute = declareRoute({
   summary: "Change a tenant's settings",
   description:
     "For platform admins; and the tenant's own admin may change `tokens_not_before`. A change holds within a second.",
+  tags: ["Tenants"],
   access: "tenant admin",
   middleware: [jsonBody(maxBodyBytes)],
   request: {
-    params: z.object({ tenant_id: nameText }),
+    params: tenantParams,
     body: { required: true, content: { "application/json": { schema: changes } } },
   },
   responses: {
     200: { description: "The tenant as it is now.", content: tenantContent },
-    ...problemAnswers(400, 401, 403, 404, 408, 409, 413, 415, 422, 503),
+    ...problemAnswers(...bodyProblems, "not_found", "conflict"),
   },
 });
 

@@ -6,11 +6,18 @@ import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
-import { problemAnswers } from "../problem-answers.ts";
+import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
 const maxBodyBytes = 16_384;
+
+const newTenant = z
+  .strictObject({
+    id: nameText.openapi({ description: "The tenant_id of its tokens.", examples: ["acme"] }),
+    name: nameText.nullish().openapi({ description: "For people.", examples: ["Acme Ltd"] }),
+  })
+  .openapi("NewTenant", { description: "A tenant that is to be made." });
 
 export const createTenantRoute = declareRoute({
   method: "post",
@@ -19,6 +26,7 @@ export const createTenantRoute = declareRoute({
   summary: "Make a tenant",
   description:
     "With the defaults, as a token of an unseen tenant makes it. Repeated, it is 409. For platform admins.",
+  tags: ["Tenants"],
   access: "platform admin",
   middleware: [jsonBody(maxBodyBytes)],
   request: {
@@ -26,10 +34,7 @@ export const createTenantRoute = declareRoute({
       required: true,
       content: {
         "application/json": {
-          schema: z.strictObject({
-            id: nameText.openapi({ description: "The tenant_id of its tokens." }),
-            name: nameText.nullish().openapi({ description: "For people." }),
-          }),
+          schema: newTenant,
         },
       },
     },
@@ -37,10 +42,15 @@ export const createTenantRoute = declareRoute({
   responses: {
     201: {
       description: "Made.",
-      headers: z.object({ Location: z.string() }),
+      headers: z.object({
+        Location: z.string().openapi({
+          description: "The path of the tenant.",
+          examples: ["/api/v1/tenants/acme"],
+        }),
+      }),
       content: tenantContent,
     },
-    ...problemAnswers(400, 401, 403, 408, 409, 413, 415, 422, 503),
+    ...problemAnswers(...bodyProblems, "conflict"),
   },
 });
 
