@@ -24,8 +24,12 @@ export function rateLimit(kind: RequestKind) {
   const middleware: MiddlewareHandler<AppEnv>[] = [
     async (c, next) => {
       const caller = c.var.caller ?? c.var.tenantAdmin;
-      if (caller) await limitRate(c, caller, kind);
-      await next();
+      const isOver = caller && (await limitRate(c, caller, kind));
+      try {
+        await next();
+      } finally {
+        isOver?.();
+      }
     },
   ];
   return { middleware, answers: { 429: { ...problemAnswers(429)[429], headers } } };
