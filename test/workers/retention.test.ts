@@ -1,6 +1,6 @@
 import { createScheduledController, env } from "cloudflare:test";
 import { sql } from "drizzle-orm";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import maintenance from "../../consumers/maintenance/index.ts";
 import { runRetention } from "../../consumers/maintenance/remove-old-logs.ts";
@@ -8,8 +8,10 @@ import { removeOldLogs } from "../../db/remove-old-logs.ts";
 import { askForRemoval, nextRun } from "../../db/retention.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { callerOf, expectProblem, newTenant } from "../journeys/api.ts";
-import { makeMonth, ownerOf, rowsOf } from "./database.ts";
+import { forgetWaiting, makeMonth, ownerOf, rowsOf } from "./database.ts";
 import { workers, workersWith } from "./tools.ts";
+
+afterAll(forgetWaiting);
 
 const dayMs = 24 * 60 * 60 * 1000;
 const logger = createLogger("test", "ERROR");

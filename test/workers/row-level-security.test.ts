@@ -1,10 +1,12 @@
 import { sql } from "drizzle-orm";
-import { beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { asRetention, asRole, inTenant, sqlState } from "../../db/client.ts";
 import type { TenantScope } from "../../events/tenant-scope.ts";
 import { callerOf, newTenant } from "../journeys/api.ts";
-import { makeMonth, ownerOf, rowsOf } from "./database.ts";
+import { forgetWaiting, makeMonth, ownerOf, rowsOf } from "./database.ts";
 import { workers } from "./tools.ts";
+
+afterAll(forgetWaiting);
 
 describe("row-level security", () => {
   const [mine, theirs] = [newTenant(), newTenant()];
