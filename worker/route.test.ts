@@ -55,7 +55,7 @@ describe("a router", () => {
       info: { title: "", version: "" },
     });
     expect(document.paths?.["/logs"]?.get).toEqual({
-      security: [{ token: [] }],
+      security: [{ token: [] }, { apiKey: [] }],
       "x-roles": ["admin", "auditor"],
       responses: {
         200: { description: "It is there." },

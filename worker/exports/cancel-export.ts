@@ -21,6 +21,7 @@ export const cancelExportRoute = declareRoute({
   operationId: "cancelExport",
   summary: "Cancel an export",
   description: "What was uploaded of it is removed. A finished export cannot be cancelled.",
+  tags: ["Exports"],
   access: auditors,
   request: { params: exportParams },
   responses: {
@@ -28,7 +29,7 @@ export const cancelExportRoute = declareRoute({
       description: "It is cancelled.",
       content: { "application/json": { schema: exportAnswer } },
     },
-    ...problemAnswers(401, 403, 404, 409, 422, 503),
+    ...problemAnswers("not_found", "conflict", "validation_failed"),
   },
 });
 

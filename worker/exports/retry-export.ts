@@ -13,7 +13,13 @@ import {
   replayedHeader,
 } from "../idempotency-key.ts";
 import { problemAnswers } from "../problem-answers.ts";
-import { answerOf, exportAnswer, exportParams, exportUnknown } from "./export-answer.ts";
+import {
+  answerOf,
+  exportAnswer,
+  exportLocation,
+  exportParams,
+  exportUnknown,
+} from "./export-answer.ts";
 import { publishExport } from "./publish-export.ts";
 import { declareRoute } from "../route.ts";
 
@@ -23,15 +29,22 @@ export const retryExportRoute = declareRoute({
   operationId: "retryExport",
   summary: "Try a failed export again",
   description: "It goes on from its checkpoint, where S3 still has what was uploaded.",
+  tags: ["Exports"],
   access: auditors,
   request: { params: exportParams, headers: idempotencyHeaders },
   responses: {
     202: {
       description: "It will go on.",
-      headers: z.object({ Location: z.string(), ...replayedHeader }),
+      headers: z.object({ Location: exportLocation, ...replayedHeader }),
       content: { "application/json": { schema: exportAnswer } },
     },
-    ...problemAnswers(401, 403, 404, 409, 422, 503),
+    ...problemAnswers(
+      "not_found",
+      "conflict",
+      "request_in_progress",
+      "validation_failed",
+      "idempotency_key_reused",
+    ),
   },
 });
 
@@ -47,7 +60,9 @@ export const retryExport: RouteHandler<typeof retryExportRoute, AppEnv> = async 
   if (!changed)
     throw new ApiError(
       "conflict",
-      `The export is ${row.status}: only a FAILED one can be retried.`,
+      row.status === "FAILED"
+        ? "The export failed more than 7 days ago: start a new one."
+        : `The export is ${row.status}: only a FAILED one can be retried.`,
     );
   if (isReplay) c.header("Idempotency-Replayed", "true");
   if (row.status === "PENDING") publishExport(c, id);

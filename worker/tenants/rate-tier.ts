@@ -10,10 +10,11 @@ export const newRateTier = z
     type: ["string", "null"],
     enum: [...rateTiers, null],
     description: `How many requests the tenant may make; null is ${defaultRateTier}. For platform admins.`,
-    example: "high",
+    examples: ["high"],
   });
 
 /** The same in answers. A tier that a later release has set is shown as it is. */
-export const shownRateTier = z
-  .string()
-  .openapi({ description: `Its rate limits: ${rateTiers.join(", ")}.`, example: defaultRateTier });
+export const shownRateTier = z.string().openapi({
+  description: `Its rate limits: ${rateTiers.join(", ")}.`,
+  examples: [defaultRateTier],
+});
