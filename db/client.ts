@@ -2,6 +2,7 @@ import { neon, NeonDbError, neonConfig } from "@neondatabase/serverless";
 import { sql, type SQL } from "drizzle-orm";
 import type { BatchItem, BatchResponse } from "drizzle-orm/batch";
 import { drizzle, type NeonHttpDatabase } from "drizzle-orm/neon-http";
+import { z } from "zod";
 import type { Admission, TenantScope } from "../events/tenant-scope.ts";
 import type { DatabaseConfig } from "../platform/config.ts";
 import { ApiError } from "../platform/errors.ts";
@@ -82,7 +83,9 @@ export async function inTenant<T extends Statements>(
 ): Promise<BatchResponse<T>> {
   const first = settings(db, "audit_api", timeoutMs, scope);
   if (!scope.admission) return runBatch(db, first, statements);
-  const [, ...results] = await runBatch(db, first, [admit(db, scope.admission), ...statements]);
+  const admitted = admit(db, scope.admission);
+  const [{ rows }, ...results] = await runBatch(db, first, [admitted, ...statements]);
+  scope.admission.onRateTier?.(rateTier.parse(rows[0]).rate_tier);
   return results as BatchResponse<T>;
 }
 
@@ -111,8 +114,10 @@ export async function asRole<T extends Statements>(
 
 function admit(db: Database, { issuedAt, mustBeKnown }: Admission) {
   // As text: JSON has no Infinity.
-  return db.execute(sql`select admit(to_timestamp(${String(issuedAt)}::float8), ${mustBeKnown})`);
+  return db.execute(sql`select admit(to_timestamp(${String(issuedAt)}::float8), ${mustBeKnown}),
+    (select rate_tier from tenants where id = app_tenant()) as rate_tier`);
 }
+const rateTier = z.object({ rate_tier: z.string().nullable() });
 
 /**
  * The first statement of a batch. Those behind it see at least what its `is_replayed` is true of. No JIT: to

@@ -46,6 +46,7 @@ export const tenants = pgTable("tenants", {
   name: text("name"),
   status: text("status", { enum: ["active", "suspended"] }).notNull(),
   tokensNotBefore: at("tokens_not_before"),
+  rateTier: text("rate_tier").notNull().default("standard"),
 });
 
 /** Without the hash, which no query reads: find_api_key() compares with it. */

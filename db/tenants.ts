@@ -9,6 +9,7 @@ export type TenantChanges = {
   name?: string | null | undefined;
   status?: TenantRow["status"] | undefined;
   tokensNotBefore?: Date | undefined;
+  rateTier?: string | undefined;
 };
 
 /** `changed` where the call did it; the row is undefined where there is no such tenant. */

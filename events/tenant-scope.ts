@@ -25,4 +25,6 @@ export type Admission = {
   issuedAt: number;
   /** Whether a tenant that is not known yet is refused. */
   mustBeKnown: boolean;
+  /** Is told the tenant's rate tier by each transaction; null where the tenant is not made yet. */
+  onRateTier?: (tier: string | null) => void;
 };

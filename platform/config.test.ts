@@ -19,6 +19,7 @@ const sectionNames = [
   "database",
   "masking",
   "metrics",
+  "origins",
   "pollers",
   "readDatabase",
   "s3",
@@ -56,7 +57,13 @@ describe("a configuration", () => {
     const { problems, sections } = parseConfig({});
     expect(new Set(problems.map((problem) => problem.variable))).toEqual(new Set(Object.keys(env)));
     expect(problems.every((problem) => problem.message === "is not set")).toBe(true);
-    expect(Object.keys(sections)).toEqual(["readDatabase", "tenants", "metrics", "pollers"]);
+    expect(Object.keys(sections)).toEqual([
+      "readDatabase",
+      "tenants",
+      "metrics",
+      "origins",
+      "pollers",
+    ]);
   });
 
   test.each([
@@ -78,6 +85,12 @@ describe("a configuration", () => {
     ["DEFAULT_ROLE", "platform_admin", ["tokens"]],
     ["DEFAULT_ROLE", "writer,root", ["tokens"]],
     ["TENANT_AUTO_CREATE", "no", ["tenants"]],
+    ["ALLOWED_ORIGINS", "*", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://*.example.com", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://app.example.com/", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://app.example.com,null", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://App.example.com", ["origins"]],
+    ["ALLOWED_ORIGINS", "http://app.example.com", ["origins"]],
     ["HASH_SECRET", "short", ["masking"]],
     ["AWS_ACCESS_KEY_ID", undefined, ["s3", "sqs"]],
     ["AWS_ENDPOINT_URL", "localhost:4566", ["s3", "sqs"]],

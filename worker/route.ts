@@ -1,8 +1,10 @@
 // oxlint-disable-next-line no-restricted-imports -- The one place that makes routes.
 import { createRoute, type OpenAPIHono, type RouteConfig } from "@hono/zod-openapi";
 import type { MiddlewareHandler } from "hono";
-import { type Access, gateOf, rolesOf } from "./auth/access.ts";
+import { type Access, gateOf, isInTenant, rolesOf } from "./auth/access.ts";
 import type { AppEnv } from "./env.ts";
+import type { RequestKind } from "./limits/rate-limits.ts";
+import { rateLimit } from "./limits/rate-limit.ts";
 
 type Declaration<P extends string> = Omit<RouteConfig, "path" | "security" | "middleware"> & {
   path: P;
@@ -10,6 +12,8 @@ type Declaration<P extends string> = Omit<RouteConfig, "path" | "security" | "mi
   access: Access;
   /** Says more to a caller with a token, where anyone may call it. */
   moreForCallers?: true;
+  /** What it counts as for the rate limits of its tenant; a GET is a read else, and all other methods are writes. */
+  countsAs?: RequestKind;
   /** What comes between the gate and the validators, such as jsonBody. */
   middleware?: MiddlewareHandler<AppEnv>[];
 };
@@ -19,10 +23,15 @@ const gates = new WeakSet<object>();
 
 /** A route, with who may call it: without that it does not compile. */
 export function declareRoute<P extends string, R extends Declaration<P>>(declared: R) {
-  const { access, moreForCallers = false, middleware = [], ...rest } = declared;
-  const security = [...(moreForCallers ? [{}, ...anyToken] : securityOf(access))];
-  const documented = { security, "x-roles": rolesOf(access) };
-  const route = { ...rest, ...documented, middleware: [gate(access), ...middleware] };
+  const { access, moreForCallers = false, countsAs, middleware = [], ...rest } = declared;
+  const security = moreForCallers ? [{}, ...anyToken] : securityOf(access);
+  const limits = isInTenant(access) ? [rateLimit(countsAs ?? kindOf(declared.method))] : [];
+  const route = {
+    ...rest,
+    security,
+    "x-roles": rolesOf(access),
+    middleware: [gate(access), ...limits, ...middleware],
+  };
   // The type of what was declared is what handlers are checked against: the spread forgets it.
   return createRoute<P, R>(route as unknown as R);
 }
@@ -33,6 +42,8 @@ export function gate(access: Access): MiddlewareHandler<AppEnv> {
   gates.add(made);
   return made;
 }
+
+const kindOf = (method: string): RequestKind => (method === "get" ? "reads" : "writes");
 
 const anyToken = [{ token: [] }, { apiKey: [] }];
 

@@ -8,6 +8,7 @@ const tenant = z.strictObject({
   name: z.string().nullable(),
   status: z.enum(["active", "suspended"]),
   tokens_not_before: z.string().nullable(),
+  rate_tier: z.string(),
   created_at: z.iso.datetime(),
 });
 const one = z.strictObject({ data: tenant });
@@ -59,7 +60,13 @@ export function tenantJourneys(target: Target): void {
       const made = await platform.post("/api/v1/tenants", { id, name: "Acme Ltd" });
       expect(made.status, made.text).toBe(201);
       expect(made.headers.get("Location")).toBe(pathOf(id));
-      const expected = { id, name: "Acme Ltd", status: "active", tokens_not_before: null };
+      const expected = {
+        id,
+        name: "Acme Ltd",
+        status: "active",
+        tokens_not_before: null,
+        rate_tier: "standard",
+      };
       expect(one.parse(made.body).data).toMatchObject(expected);
       expect((await platform.get(pathOf(id))).body).toEqual(made.body);
       const renamed = await patch(id, { name: null });
@@ -108,6 +115,7 @@ export function tenantJourneys(target: Target): void {
       [{ name: "" }, ["/name"]],
       [{ name: "a\0b" }, ["/name"]],
       [{ retention_days: 30 }, ["/retention_days"]],
+      [{ rate_tier: "platinum" }, ["/rate_tier"]],
       [{ tokens_not_before: "yesterday" }, ["/tokens_not_before"]],
       [{ tokens_not_before: null }, ["/tokens_not_before"]],
       [{ tokens_not_before: "0001-01-01T00:00:00Z" }, ["/tokens_not_before"]],
@@ -188,6 +196,7 @@ export function tenantJourneys(target: Target): void {
       for (const changes of [
         { name: "x" },
         { status: "active" },
+        { rate_tier: "high" },
         { name: "x", tokens_not_before: iso(1) },
       ]) {
         const places = expectProblem(await patch(id, changes, admin), 403, "forbidden");

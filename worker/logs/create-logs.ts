@@ -62,6 +62,7 @@ export const createLogsRoute = declareRoute({
   summary: "Store up to 100 audit logs, all or none",
   tags: ["Logs"],
   access: writers,
+  countsAs: "bulks",
   middleware: [jsonBody(maxBulkBytes)],
   request: {
     headers: idempotencyHeaders,

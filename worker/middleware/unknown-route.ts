@@ -2,18 +2,20 @@ import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { ApiError } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
+import { problemResponse } from "./errors.ts";
 
 type Routes = { routes: { method: string; path: string }[] };
 
-/** 404 for a path that no route has, 405 with Allow for one that has other methods. */
+/**
+ * 404 for a path that no route has, 405 with Allow for one that has other methods. Answered and not thrown:
+ * an error from here would pass by what middleware does to answers.
+ */
 export function unknownRoute({ routes }: Routes) {
-  return (c: Context<AppEnv>): never => {
+  return (c: Context<AppEnv>): Response => {
     const path = plainPath(c);
-    const allowed = methodsOf(routes, (pattern) => pattern === path);
-    const found =
-      allowed.size > 0 ? allowed : methodsOf(routes, (pattern) => matches(pattern, path));
-    if (found.size === 0) throw new ApiError("not_found", "There is nothing at this path.");
-    throw notAllowed(found);
+    const found = methodsOf(routes, (pattern) => matches(pattern, path));
+    if (found.size > 0) return problemResponse(notAllowed(found), c);
+    return problemResponse(new ApiError("not_found", "There is nothing at this path."), c);
   };
 }
 

@@ -83,6 +83,7 @@ export const commonProblems: readonly CommonProblem[] = [
     codes: ["forbidden", "role_missing", "tenant_missing", "tenant_unknown", "tenant_suspended"],
     forAll: false,
   },
+  { name: "RateLimited", codes: ["rate_limited"], forAll: false },
   { name: "Internal", codes: ["internal"], forAll: true },
   {
     name: "Unavailable",

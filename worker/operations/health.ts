@@ -1,11 +1,11 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { backpressureSeconds } from "../../db/backlog.ts";
-import type { Config } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
-import type { Logger } from "../../platform/logger.ts";
 import { version } from "../../platform/version.ts";
 import { authenticate } from "../auth/authenticate.ts";
 import type { AppEnv } from "../env.ts";
+import { limitKeyLookups } from "../limits/limit-key-lookups.ts";
 import { recentChecks } from "./health-checks.ts";
 import { declareRoute } from "../route.ts";
 
@@ -93,7 +93,7 @@ export const health: RouteHandler<typeof healthRoute, AppEnv> = async (c) => {
   const keepAlive = (work: Promise<unknown>) => c.executionCtx.waitUntil(work);
   const [{ checks, outbox }, isSignedIn] = await Promise.all([
     recentChecks(config, logger, keepAlive),
-    hasToken(c.req.header("Authorization"), config, logger),
+    hasToken(c),
   ]);
   const backpressure = (outbox?.oldestAgeSeconds ?? 0) > backpressureSeconds;
   const isWhole = Object.values(checks).every((one) => one.status === "ok") && !backpressure;
@@ -116,14 +116,12 @@ export const health: RouteHandler<typeof healthRoute, AppEnv> = async (c) => {
 };
 
 /** Any valid token or key will do, whatever its role. */
-async function hasToken(
-  authorization: string | undefined,
-  config: Config,
-  logger: Logger,
-): Promise<boolean> {
+async function hasToken(c: Context<AppEnv>): Promise<boolean> {
+  const authorization = c.req.header("Authorization");
   if (authorization === undefined) return false;
+  const { config, logger } = c.var;
   try {
-    await authenticate(authorization, config, logger);
+    await authenticate(authorization, config, logger, () => limitKeyLookups(c));
     return true;
   } catch (error) {
     if (error instanceof ApiError) return false;

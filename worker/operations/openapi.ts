@@ -2,7 +2,7 @@ import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { problems } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
-import { problemAnswer } from "../problem-answers.ts";
+import { problemAnswer, rateLimitPolicy } from "../problem-answers.ts";
 import { exampleOf } from "./document-examples.ts";
 import {
   commonProblems,
@@ -49,20 +49,20 @@ function documentOf(api: Router): Document {
   for (const item of Object.values(document.paths ?? {}))
     for (const method of methods) if (item[method]) completeOperation(item[method], schemas);
   for (const answer of Object.values<Body>(document.components?.responses ?? {}))
-    addRequestId(answer);
+    addHeaders(answer, true);
   return document;
 }
 
 /** Adds what no route says of itself, since all have it. */
 function completeOperation(operation: Operation, schemas: Schemas): void {
   const responses: Record<string, Body> = operation.responses ?? {};
+  const { security = [] } = operation;
+  const takesToken = security.length > 0 && security.every((one) => Object.keys(one).length > 0);
   for (const answer of Object.values(responses)) {
-    addRequestId(answer);
+    addHeaders(answer, takesToken);
     addExample(answer, schemas);
   }
   if (operation.requestBody) addExample(operation.requestBody, schemas);
-  const { security = [] } = operation;
-  const takesToken = security.length > 0 && security.every((one) => Object.keys(one).length > 0);
   for (const { name, codes, forAll } of commonProblems) {
     const status = problems[codes[0]].status;
     if (forAll || takesToken) responses[status] ??= { $ref: `#/components/responses/${name}` };
@@ -76,9 +76,10 @@ function addExample({ content }: Body, schemas: Schemas): void {
   if (body?.schema) body.example ??= exampleOf(body.schema, schemas);
 }
 
-function addRequestId(answer: Body): void {
+function addHeaders(answer: Body, isLimited: boolean): void {
   const requestId = { $ref: "#/components/headers/RequestId" };
-  Object.assign(answer, { headers: { ...answer.headers, "X-Request-Id": requestId } });
+  const headers = { ...(isLimited ? rateLimitPolicy : {}), ...answer.headers };
+  Object.assign(answer, { headers: { ...headers, "X-Request-Id": requestId } });
 }
 
 function withPlainSchema({ content, ...answer }: ReturnType<typeof problemAnswer>) {

@@ -9,6 +9,7 @@ import { noSuchTenant } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
+import { newRateTier } from "./rate-tier.ts";
 import { tenantAnswer, tenantContent, tenantParams } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -32,6 +33,7 @@ const changes = z
       description:
         "Ends all tokens that were issued before. It never goes back, and is at most 5 minutes ahead.",
     }),
+    rate_tier: newRateTier,
   })
   .partial()
   .refine((body) => Object.keys(body).length > 0, {
@@ -65,10 +67,11 @@ export const changeTenant: RouteHandler<typeof changeTenantRoute, AppEnv> = asyn
   const { tenantAdmin, config } = c.var;
   const { tenant_id: id } = c.req.valid("param");
   const { tokens_not_before: tokensNotBefore, ...rest } = c.req.valid("json");
+  const { rate_tier: rateTier, ...columns } = rest;
   const db = connectDatabase(requireSection(config, "database"));
   const { row, changed } = tenantAdmin
     ? await endOwnTokens(db, writeScope(tenantAdmin), onlyTokens(tokensNotBefore, rest))
-    : await updateTenant(db, id, { ...rest, tokensNotBefore });
+    : await updateTenant(db, id, { ...columns, tokensNotBefore, rateTier });
   if (!row) throw noSuchTenant();
   if (!changed) {
     throw new ApiError("conflict", "tokens_not_before is later already, and never goes back.");

@@ -1,6 +1,7 @@
 import { z } from "@hono/zod-openapi";
 import type { TenantRow } from "../../db/tenants.ts";
 import { nameText } from "../../events/tenant-scope.ts";
+import { shownRateTier } from "./rate-tier.ts";
 
 export const tenantSchema = z
   .object({
@@ -19,6 +20,7 @@ export const tenantSchema = z
         description: "Tokens that were issued before are refused; null where none were ended.",
         examples: ["2026-01-31T09:30:00.000Z"],
       }),
+    rate_tier: shownRateTier,
     created_at: z.iso
       .datetime()
       .openapi({ description: "When it was made.", examples: ["2026-01-31T09:30:00.250Z"] }),
@@ -35,6 +37,7 @@ export function tenantAnswer(row: TenantRow): z.infer<typeof tenantSchema> {
     name: row.name,
     status: row.status,
     tokens_not_before: row.tokensNotBefore?.toISOString() ?? null,
+    rate_tier: row.rateTier,
     created_at: row.createdAt.toISOString(),
   };
 }
