@@ -81,11 +81,17 @@ async function runSchemathesis(
   const child = await startChild(
     tools.python,
     [
-      ...["-m", "schemathesis.cli", "--no-color", "--config-file", config],
-      ...["run", `${api.url}/api/v1/openapi.json`],
-      ...tags.flatMap((tag) => ["--include-tag", tag]),
-      ...["--seed", String(seed), "--max-examples", String(examples)],
-      ...["--report", "json", "--report-json-path", reportFile],
+      "-m",
+      "schemathesis.cli",
+      "--no-color",
+      `--config-file=${config}`,
+      "run",
+      `${api.url}/api/v1/openapi.json`,
+      ...tags.map((tag) => `--include-tag=${tag}`),
+      `--seed=${seed}`,
+      `--max-examples=${examples}`,
+      "--report=json",
+      `--report-json-path=${reportFile}`,
     ],
     {
       // What the tool keeps in a folder of its own would make one run depend on another.
