@@ -37,6 +37,18 @@ const tenantSection = z
   })
   .transform((env) => ({ autoCreate: env.TENANT_AUTO_CREATE === "true" }));
 
+const retentionSection = z
+  .object({
+    DEFAULT_RETENTION_DAYS: z
+      .string()
+      .refine(
+        (days) => /^\d{1,5}$/.test(days) && Number(days) >= 1 && Number(days) <= 36_500,
+        "must be a whole number of days from 1 to 36500",
+      )
+      .default("90"),
+  })
+  .transform((env) => ({ defaultDays: Number(env.DEFAULT_RETENTION_DAYS) }));
+
 const maskSection = z
   .object({ HASH_SECRET: secret, MASK_KEYS: optional })
   .transform((env) => ({ hashSecret: env.HASH_SECRET, extraKeys: list(env.MASK_KEYS) }));
@@ -175,6 +187,7 @@ const sections = {
   readDatabase: readDatabaseSection,
   tokens: tokenSection,
   tenants: tenantSection,
+  retention: retentionSection,
   masking: maskSection,
   sqs: sqsSection,
   s3: s3Section,

@@ -5,6 +5,7 @@ import { getExport, getExportRoute } from "./exports/get-export.ts";
 import { listExports, listExportsRoute } from "./exports/list-exports.ts";
 import { retryExport, retryExportRoute } from "./exports/retry-export.ts";
 import { startExport, startExportRoute } from "./exports/start-export.ts";
+import { cleanUpLogs, cleanUpLogsRoute } from "./logs/clean-up-logs.ts";
 import { createLog, createLogRoute } from "./logs/create-log.ts";
 import { createLogs, createLogsRoute } from "./logs/create-logs.ts";
 import { getLog, getLogRoute } from "./logs/get-log.ts";
@@ -52,6 +53,7 @@ api.openapi(listExportsRoute, listExports);
 api.openapi(getExportRoute, getExport);
 api.openapi(cancelExportRoute, cancelExport);
 api.openapi(retryExportRoute, retryExport);
+api.openapi(cleanUpLogsRoute, cleanUpLogs);
 api.openapi(getLogRoute, getLog);
 api.openapi(listDeadLettersRoute, listDeadLetters);
 api.openapi(redriveDeadLettersRoute, redriveDeadLetters);
@@ -70,7 +72,8 @@ api.get("/docs", gate("anyone"), docs);
 api.get("/docs/:file", gate("anyone"), docs);
 
 export const app = newRouter();
-app.use(requestLog, securityHeaders, cors, otherMethods(app));
+app.use(requestLog, securityHeaders, cors);
+app.use(otherMethods(app));
 app.route("/api/v1", api);
 app.openapi(healthRoute, health);
 // Behind a token of its own.

@@ -1,6 +1,5 @@
 import { z } from "@hono/zod-openapi";
 import { type ProblemCode, problems } from "../platform/errors.ts";
-import { limitsOf, windowSeconds } from "./limits/rate-limits.ts";
 
 const problem = z
   .object({
@@ -86,15 +85,6 @@ export function problemAnswer(codes: readonly ProblemCode[]) {
   };
 }
 
-/** On answers of routes within a tenant. An API key that is looked up too often is refused before. */
-export const rateLimitPolicy = {
-  "RateLimit-Policy": {
-    description: "The limits that the request was held against: requests `q` in `w` seconds.",
-    required: false,
-    schema: { type: "string" as const, examples: [limitsOf("standard", "reads")?.header] },
-  },
-};
-
 /** Headers that come with a code: not required where another code of the same status comes without. */
 function headersOf(code: ProblemCode, codes: readonly ProblemCode[]) {
   const { status } = problems[code];
@@ -106,7 +96,7 @@ function headersOf(code: ProblemCode, codes: readonly ProblemCode[]) {
     },
   });
   if (status === 503) return retryAfter("5");
-  if (status === 429) return { ...retryAfter(String(windowSeconds)), ...rateLimitPolicy };
+  if (status === 429) return retryAfter("10");
   if (code === "request_in_progress") return retryAfter("2");
   if (status === 401) {
     const schema = { type: "string" as const, examples: ['Bearer error="invalid_token"'] };

@@ -24,11 +24,11 @@ const gates = new WeakSet<object>();
 /** A route, with who may call it: without that it does not compile. */
 export function declareRoute<P extends string, R extends Declaration<P>>(declared: R) {
   const { access, moreForCallers = false, countsAs, middleware = [], ...rest } = declared;
-  const security = moreForCallers ? [{}, ...anyToken] : securityOf(access);
-  const limits = isInTenant(access) ? [rateLimit(countsAs ?? kindOf(declared.method))] : [];
+  const kind = countsAs ?? (declared.method === "get" ? "reads" : "writes");
+  const limits = isInTenant(access) ? [rateLimit(kind)] : [];
   const route = {
     ...rest,
-    security,
+    security: moreForCallers ? [{}, ...anyToken] : securityOf(access),
     "x-roles": rolesOf(access),
     middleware: [gate(access), ...limits, ...middleware],
   };
@@ -42,8 +42,6 @@ export function gate(access: Access): MiddlewareHandler<AppEnv> {
   gates.add(made);
   return made;
 }
-
-const kindOf = (method: string): RequestKind => (method === "get" ? "reads" : "writes");
 
 const anyToken = [{ token: [] }, { apiKey: [] }];
 

@@ -2,6 +2,7 @@ import type { Context, MiddlewareHandler } from "hono";
 import { createMiddleware } from "hono/factory";
 import { touchApiKey } from "../../db/api-keys.ts";
 import { connectDatabase } from "../../db/client.ts";
+import { maskHash } from "../../events/mask-hash.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
@@ -137,8 +138,10 @@ function inTenant({ tenantId, sub, roles, issuedAt }: Bearer, config: Config): C
   if (tenantId === undefined)
     throw new ApiError("tenant_missing", "The token needs a tenant_id claim.");
   const mustBeKnown = !requireSection(config, "tenants").autoCreate;
+  const secret = config.sections.masking?.hashSecret;
+  const subHash = secret === undefined ? null : maskHash(sub, tenantId, secret);
   const onRateTier = (tier: string | null) => learnTier(tenantId, tier);
-  return { tenantId, sub, roles, admission: { issuedAt, mustBeKnown, onRateTier } };
+  return { tenantId, sub, subHash, roles, admission: { issuedAt, mustBeKnown, onRateTier } };
 }
 
 function forbidden(allowed: readonly string[]): ApiError {

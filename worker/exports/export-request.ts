@@ -6,10 +6,12 @@ import {
   exportFormats,
   type ShownFilters,
 } from "../../events/export.ts";
+import { cleanText, cutText } from "../../events/clean-text.ts";
 import { exportColumns } from "../../events/csv-columns.ts";
 import { memberText } from "../../events/json-text.ts";
 import { maskJson } from "../../events/mask-json.ts";
-import type { KeyRule } from "../../events/mask-rules.ts";
+import type { How } from "../../events/mask-rules.ts";
+import type { TenantMask } from "../../events/tenant-mask.ts";
 import { filterQuery } from "../logs/log-query.ts";
 
 /** Bytes of the body: 15 filters of 50 values each. */
@@ -58,9 +60,19 @@ const texts = z.record(z.string(), z.union([z.string(), z.array(z.string())]));
  *
  * @param body the request's JSON text
  */
-export function shownFiltersOf(body: string, keyRule: KeyRule): ShownFilters {
-  const { text } = maskJson(memberText(body, "filters") ?? "{}", "", keyRule);
-  const { email, ...shown } = texts.parse(JSON.parse(text));
-  if (email === undefined) return shown;
-  return { ...shown, email: [email].flat().map(maskEmail) };
+export function shownFiltersOf(body: string, mask: TenantMask): ShownFilters {
+  const asked = memberText(body, "filters") ?? "{}";
+  const shown = texts.parse(JSON.parse(maskJson(asked, "", mask).text));
+  for (const [name, values] of Object.entries(texts.parse(JSON.parse(asked)))) {
+    const how = fieldHow(name, mask);
+    const clean = [values].flat().map((value) => cutText(cleanText(value)));
+    if (how) shown[name] = clean.map((value) => mask.hide(how, value));
+    else if (name === "email" && !mask.isEmailClear) shown[name] = clean.map(maskEmail);
+  }
+  return shown;
+}
+
+/** How the field is masked that a filter of this name compares. */
+function fieldHow(name: string, { fields }: TenantMask): How | undefined {
+  return Object.entries(fields).find(([field]) => field === name)?.[1];
 }

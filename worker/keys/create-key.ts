@@ -98,5 +98,6 @@ export const createKey: RouteHandler<typeof createKeyRoute, AppEnv> = async (c) 
   if (!row)
     throw new ApiError("conflict", `The tenant has ${maxKeys} keys: revoke one that is not used.`);
   c.header("Location", `/api/v1/tenants/${encodeURIComponent(caller.tenantId)}/keys/${row.id}`);
+  c.header("Cache-Control", "no-store");
   return c.json({ data: { ...keyAnswer(row), key } }, 201);
 };

@@ -8,6 +8,7 @@ import type { AppEnv } from "../env.ts";
 import { idempotencyHeaders, replayedHeader } from "../idempotency-key.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { checkOwnName, recordingOf } from "./recording.ts";
 import { storeLogs } from "./store-logs.ts";
 import { declareRoute } from "../route.ts";
@@ -66,8 +67,10 @@ export const createLog: RouteHandler<typeof createLogRoute, AppEnv> = async (c) 
   const sent = c.req.valid("json");
   checkOwnName(scope, [{ path: "/user_id", userId: sent.user_id }]);
   const text = await c.req.text();
-  const log = await newAuditLog(sent, text, recordingOf(caller, config));
-  const { logs } = await storeLogs(c, path, [{ sent, text, log, at: "" }]);
+  const { logs } = await withSettings(scope, async (settings, scope) => {
+    const log = await newAuditLog(sent, text, recordingOf(caller, config, settings));
+    return storeLogs(c, scope, path, [{ sent, text, log, at: "" }]);
+  });
   const [made] = logs;
   if (!made) throw new Error("The log that was stored has no id.");
   c.header("Location", `/api/v1/logs/${made.id}`);

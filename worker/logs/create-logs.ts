@@ -14,6 +14,7 @@ import type { AppEnv } from "../env.ts";
 import { idempotencyHeaders, replayedHeader } from "../idempotency-key.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { checkOwnName, recordingOf } from "./recording.ts";
 import { storeLogs } from "./store-logs.ts";
 import { declareRoute } from "../route.ts";
@@ -104,15 +105,17 @@ export const createLogs: RouteHandler<typeof createLogsRoute, AppEnv> = async (c
     scope,
     sent.map((log, n) => ({ path: `/logs/${n}/user_id`, userId: log.user_id })),
   );
-  const recording = recordingOf(caller, config);
-  const entries = await Promise.all(
-    sent.map(async (one, n) => {
-      const text = texts[n] ?? "{}";
-      const at = `/logs/${n}`;
-      return { sent: one, text, log: await newAuditLog(one, text, recording, at), at };
-    }),
-  );
-  const { logs, made } = await storeLogs(c, path, entries);
+  const { logs, made } = await withSettings(scope, async (settings, scope) => {
+    const recording = recordingOf(caller, config, settings);
+    const entries = await Promise.all(
+      sent.map(async (one, n) => {
+        const text = texts[n] ?? "{}";
+        const at = `/logs/${n}`;
+        return { sent: one, text, log: await newAuditLog(one, text, recording, at), at };
+      }),
+    );
+    return storeLogs(c, scope, path, entries);
+  });
   c.var.event["logs"] = made;
   return c.json({ data: { affected_rows: made, log_ids: logs.map(({ id }) => id) } }, 201);
 };

@@ -17,6 +17,7 @@ import { type Cursor, decodeCursor, encodeCursor, listFingerprint } from "./curs
 import { findLogs } from "./find-logs.ts";
 import { searchFields } from "./list-answer.ts";
 import { checkQuery, filterShape, logFilter, metadataParameters } from "./log-query.ts";
+import { orItsHash } from "./or-its-hash.ts";
 import { settledMark } from "./settled-mark.ts";
 import { declareRoute } from "../route.ts";
 
@@ -119,10 +120,11 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
   const { caller, config, logger } = c.var;
   const query = c.req.valid("query");
   const scope = readScope(caller);
-  const filter = await logFilter(query, caller.tenantId, config);
-  const fingerprint = listFingerprint(scope, filter, query.order);
+  const asked = await logFilter(query, caller.tenantId, config);
+  const fingerprint = listFingerprint(scope, asked, query.order);
   const cursor = query.cursor === undefined ? null : readCursor(query.cursor, fingerprint);
 
+  const filter = orItsHash(asked, caller.tenantId, config);
   const { search } = config.sections;
   const db = connectDatabase(requireSection(config, "database"));
   const mark = await settledMark(db, caller);

@@ -10,6 +10,7 @@ import { countDegradedSearch } from "./count-degraded.ts";
 import { findStats } from "./find-logs.ts";
 import { searchFields } from "./list-answer.ts";
 import { filterQuery, logFilter, metadataParameters } from "./log-query.ts";
+import { orItsHash } from "./or-its-hash.ts";
 import { settledMark } from "./settled-mark.ts";
 import { declareRoute } from "../route.ts";
 
@@ -37,7 +38,8 @@ export const logStatsRoute = declareRoute({
 export const logStats: RouteHandler<typeof logStatsRoute, AppEnv> = async (c) => {
   const { caller, config, logger } = c.var;
   const scope = readScope(caller);
-  const filter = await logFilter(c.req.valid("query"), caller.tenantId, config);
+  const asked = await logFilter(c.req.valid("query"), caller.tenantId, config);
+  const filter = orItsHash(asked, caller.tenantId, config);
   const { search } = config.sections;
   const db = connectDatabase(requireSection(config, "database"));
   const mark = await settledMark(db, caller);

@@ -13,9 +13,11 @@ type Routes = { routes: { method: string; path: string }[] };
 export function unknownRoute({ routes }: Routes) {
   return (c: Context<AppEnv>): Response => {
     const path = plainPath(c);
-    const found = methodsOf(routes, (pattern) => matches(pattern, path));
-    if (found.size > 0) return problemResponse(notAllowed(found), c);
-    return problemResponse(new ApiError("not_found", "There is nothing at this path."), c);
+    const allowed = methodsOf(routes, (pattern) => pattern === path);
+    const found =
+      allowed.size > 0 ? allowed : methodsOf(routes, (pattern) => matches(pattern, path));
+    const unknown = new ApiError("not_found", "There is nothing at this path.");
+    return problemResponse(found.size === 0 ? unknown : notAllowed(found), c);
   };
 }
 

@@ -1,4 +1,5 @@
 import type { ProblemCode } from "../../platform/errors.ts";
+import { defaultRateTier, limitsOf } from "../limits/rate-limits.ts";
 
 /** What the API's document says besides its routes. */
 export const documentParts = {
@@ -60,6 +61,16 @@ export const requestIdHeader = {
     maxLength: 128,
     pattern: "^[\\w.:/+=-]+$",
     examples: ["req-81"],
+  },
+};
+
+/** On answers within a tenant that has limits. */
+export const rateLimitHeader = {
+  description: "The limits that the request was held against: `q` requests in `w` seconds.",
+  required: false,
+  schema: {
+    type: "string" as const,
+    examples: [limitsOf(defaultRateTier, "reads")?.header],
   },
 };
 

@@ -2,11 +2,12 @@ import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { problems } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
-import { problemAnswer, rateLimitPolicy } from "../problem-answers.ts";
+import { problemAnswer } from "../problem-answers.ts";
 import { exampleOf } from "./document-examples.ts";
 import {
   commonProblems,
   documentParts,
+  rateLimitHeader,
   requestIdHeader,
   requestIdParameter,
   securitySchemes,
@@ -43,13 +44,16 @@ function documentOf(api: Router): Document {
   for (const { name, codes } of commonProblems)
     registry.registerComponent("responses", name, withPlainSchema(problemAnswer(codes)));
   registry.registerComponent("headers", "RequestId", requestIdHeader);
+  registry.registerComponent("headers", "RateLimitPolicy", rateLimitHeader);
   registry.registerComponent("parameters", "RequestId", requestIdParameter);
   const document = api.getOpenAPI31Document(documentParts);
   const schemas: Schemas = document.components?.schemas ?? {};
   for (const item of Object.values(document.paths ?? {}))
     for (const method of methods) if (item[method]) completeOperation(item[method], schemas);
-  for (const answer of Object.values<Body>(document.components?.responses ?? {}))
-    addHeaders(answer, true);
+  for (const answer of Object.values<Body>(document.components?.responses ?? {})) {
+    addHeader(answer, "X-Request-Id", "RequestId");
+    addHeader(answer, "RateLimit-Policy", "RateLimitPolicy");
+  }
   return document;
 }
 
@@ -59,7 +63,8 @@ function completeOperation(operation: Operation, schemas: Schemas): void {
   const { security = [] } = operation;
   const takesToken = security.length > 0 && security.every((one) => Object.keys(one).length > 0);
   for (const answer of Object.values(responses)) {
-    addHeaders(answer, takesToken);
+    addHeader(answer, "X-Request-Id", "RequestId");
+    if (takesToken) addHeader(answer, "RateLimit-Policy", "RateLimitPolicy");
     addExample(answer, schemas);
   }
   if (operation.requestBody) addExample(operation.requestBody, schemas);
@@ -76,10 +81,9 @@ function addExample({ content }: Body, schemas: Schemas): void {
   if (body?.schema) body.example ??= exampleOf(body.schema, schemas);
 }
 
-function addHeaders(answer: Body, isLimited: boolean): void {
-  const requestId = { $ref: "#/components/headers/RequestId" };
-  const headers = { ...(isLimited ? rateLimitPolicy : {}), ...answer.headers };
-  Object.assign(answer, { headers: { ...headers, "X-Request-Id": requestId } });
+function addHeader(answer: Body, name: string, component: string): void {
+  const header = { $ref: `#/components/headers/${component}` };
+  Object.assign(answer, { headers: { ...answer.headers, [name]: header } });
 }
 
 function withPlainSchema({ content, ...answer }: ReturnType<typeof problemAnswer>) {

@@ -1,6 +1,7 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
-import { changeTenant as updateTenant, endOwnTokens } from "../../db/tenants.ts";
+import { changeOwnTenant, changeTenant as updateTenant } from "../../db/tenants.ts";
+import { masking } from "../../events/masking.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
@@ -10,6 +11,7 @@ import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { newRateTier } from "./rate-tier.ts";
+import { retentionChanges } from "./retention-settings.ts";
 import { tenantAnswer, tenantContent, tenantParams } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -33,7 +35,11 @@ const changes = z
       description:
         "Ends all tokens that were issued before. It never goes back, and is at most 5 minutes ahead.",
     }),
+    masking: masking.nullable().openapi({
+      description: "Takes the place of all rules of masking that the tenant has. Null: none.",
+    }),
     rate_tier: newRateTier,
+    ...retentionChanges,
   })
   .partial()
   .refine((body) => Object.keys(body).length > 0, {
@@ -49,7 +55,7 @@ export const changeTenantRoute = declareRoute({
   operationId: "changeTenant",
   summary: "Change a tenant's settings",
   description:
-    "For platform admins; and the tenant's own admin may change `tokens_not_before`. A change holds within a second.",
+    "For platform admins; and the tenant's own admin may change `tokens_not_before` and `masking`. A change holds for every write that begins after the answer, and within a second for every list.",
   tags: ["Tenants"],
   access: "tenant admin",
   middleware: [jsonBody(maxBodyBytes)],
@@ -66,23 +72,31 @@ export const changeTenantRoute = declareRoute({
 export const changeTenant: RouteHandler<typeof changeTenantRoute, AppEnv> = async (c) => {
   const { tenantAdmin, config } = c.var;
   const { tenant_id: id } = c.req.valid("param");
-  const { tokens_not_before: tokensNotBefore, ...rest } = c.req.valid("json");
-  const { rate_tier: rateTier, ...columns } = rest;
+  const { tokens_not_before: tokensNotBefore, masking, ...rest } = c.req.valid("json");
+  const own = { tokensNotBefore, masking };
+  if (tenantAdmin) refuseOthers(rest);
   const db = connectDatabase(requireSection(config, "database"));
   const { row, changed } = tenantAdmin
-    ? await endOwnTokens(db, writeScope(tenantAdmin), onlyTokens(tokensNotBefore, rest))
-    : await updateTenant(db, id, { ...columns, tokensNotBefore, rateTier });
+    ? await changeOwnTenant(db, writeScope(tenantAdmin), own)
+    : await updateTenant(db, id, {
+        ...own,
+        name: rest.name,
+        status: rest.status,
+        rateTier: rest.rate_tier,
+        retentionDays: rest.retention_days,
+        legalHold: rest.legal_hold,
+      });
   if (!row) throw noSuchTenant();
   if (!changed) {
     throw new ApiError("conflict", "tokens_not_before is later already, and never goes back.");
   }
-  return c.json({ data: tenantAnswer(row) }, 200);
+  return c.json({ data: tenantAnswer(row, config) }, 200);
 };
 
-/** What a tenant's own admin may change. */
-function onlyTokens(tokensNotBefore: Date | undefined, rest: object): Date {
+/** @param rest what a tenant's own admin may not change */
+function refuseOthers(rest: object): void {
   const others = Object.keys(rest);
-  if (tokensNotBefore !== undefined && others.length === 0) return tokensNotBefore;
+  if (others.length === 0) return;
   throw new ApiError("forbidden", "Only a platform admin may change this: see errors.", {
     errors: others.map((name) => ({ path: `/${name}`, message: "needs the role platform_admin" })),
   });

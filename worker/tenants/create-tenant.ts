@@ -1,12 +1,14 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { createTenant as insertTenant } from "../../db/tenants.ts";
+import { masking } from "../../events/masking.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
+import { retentionChanges } from "./retention-settings.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -16,6 +18,9 @@ const newTenant = z
   .strictObject({
     id: nameText.openapi({ description: "The tenant_id of its tokens.", examples: ["acme"] }),
     name: nameText.nullish().openapi({ description: "For people.", examples: ["Acme Ltd"] }),
+    masking: masking.nullish().openapi({ description: "Its own rules of masking." }),
+    retention_days: retentionChanges.retention_days.optional(),
+    legal_hold: retentionChanges.legal_hold.optional(),
   })
   .openapi("NewTenant", { description: "A tenant that is to be made." });
 
@@ -25,7 +30,7 @@ export const createTenantRoute = declareRoute({
   operationId: "createTenant",
   summary: "Make a tenant",
   description:
-    "With the defaults, as a token of an unseen tenant makes it. Repeated, it is 409. For platform admins.",
+    "With the defaults, but for what is sent, as a token of an unseen tenant makes it. Repeated, it is 409. For platform admins.",
   tags: ["Tenants"],
   access: "platform admin",
   middleware: [jsonBody(maxBodyBytes)],
@@ -55,10 +60,16 @@ export const createTenantRoute = declareRoute({
 });
 
 export const createTenant: RouteHandler<typeof createTenantRoute, AppEnv> = async (c) => {
-  const { id, name } = c.req.valid("json");
+  const {
+    id,
+    name,
+    masking,
+    retention_days: retentionDays,
+    legal_hold: legalHold,
+  } = c.req.valid("json");
   const db = connectDatabase(requireSection(c.var.config, "database"));
-  const row = await insertTenant(db, id, name ?? null);
+  const row = await insertTenant(db, id, { name, masking, retentionDays, legalHold });
   if (!row) throw new ApiError("conflict", "There is a tenant of this id.");
   c.header("Location", `/api/v1/tenants/${encodeURIComponent(id)}`);
-  return c.json({ data: tenantAnswer(row) }, 201);
+  return c.json({ data: tenantAnswer(row, c.var.config) }, 201);
 };

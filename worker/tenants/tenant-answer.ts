@@ -1,7 +1,10 @@
 import { z } from "@hono/zod-openapi";
 import type { TenantRow } from "../../db/tenants.ts";
+import { masking } from "../../events/masking.ts";
 import { nameText } from "../../events/tenant-scope.ts";
+import { type Config, requireSection } from "../../platform/config.ts";
 import { shownRateTier } from "./rate-tier.ts";
+import { retentionAnswer, retentionShape } from "./retention-settings.ts";
 
 export const tenantSchema = z
   .object({
@@ -20,6 +23,11 @@ export const tenantSchema = z
         description: "Tokens that were issued before are refused; null where none were ended.",
         examples: ["2026-01-31T09:30:00.000Z"],
       }),
+    masking: masking.nullable().openapi({
+      description: "Rules of masking beside those that always hold; null where it has none.",
+      examples: [{ keys: [{ key: "nickname", how: "hash" }] }],
+    }),
+    ...retentionShape,
     rate_tier: shownRateTier,
     created_at: z.iso
       .datetime()
@@ -31,13 +39,15 @@ export const tenantParams = z.object({
   tenant_id: nameText.openapi({ description: "The tenant's id.", examples: ["acme"] }),
 });
 
-export function tenantAnswer(row: TenantRow): z.infer<typeof tenantSchema> {
+export function tenantAnswer(row: TenantRow, config: Config): z.infer<typeof tenantSchema> {
   return {
     id: row.id,
     name: row.name,
     status: row.status,
     tokens_not_before: row.tokensNotBefore?.toISOString() ?? null,
+    masking: row.masking,
     rate_tier: row.rateTier,
+    ...retentionAnswer(row, requireSection(config, "retention").defaultDays),
     created_at: row.createdAt.toISOString(),
   };
 }
