@@ -68,7 +68,10 @@ export async function startSystem(
   ]);
   onProgress("bundled");
 
-  const onOutput = (line: string): void => void warnings.push(line);
+  const onOutput = (line: string): void => {
+    // One of the two APIs has no limits, which is meant.
+    if (!line.includes('"rate_limits_missing"')) warnings.push(line);
+  };
   const common = { dir: workersDir, inspect, onOutput };
   const startConsumer = async (name: string, worker: WorkerService, isWatched = inspect) => {
     const config = await consumerSide(worker, workersDir);
