@@ -13,7 +13,7 @@ import {
 import { countLogsInPostgres, listLogs } from "../../db/list-logs.ts";
 import { readLog } from "../../db/read-logs.ts";
 import { readSettledMark } from "../../db/settled-mark.ts";
-import { endOwnTokens, readOwnTenant } from "../../db/tenants.ts";
+import { changeOwnTenant, readOwnTenant } from "../../db/tenants.ts";
 import { writeLogs } from "../../db/write-logs.ts";
 import { writeLogsOnce } from "../../db/write-logs-once.ts";
 import { firstIdAt } from "../../events/ids.ts";
@@ -152,12 +152,15 @@ const writes: Record<string, [write: (as: TenantScope) => Promise<unknown>, answ
   createApiKey: [async (as) => (await createApiKey(db, as, newKey()))?.tenantId, mine],
   revokeApiKey: [(as) => revokeApiKey(db, as, of.key), undefined],
   touchApiKey: [({ tenantId }) => touchApiKey(db, tenantId, of.key), undefined],
-  endOwnTokens: [async (as) => (await endOwnTokens(db, as, new Date(1_000))).row?.id, mine],
-  writeLogs: [async (as) => (await writeLogs(db, as, [await newLog()], true))?.length, 1],
+  changeOwnTenant: [
+    async (as) => (await changeOwnTenant(db, as, { tokensNotBefore: new Date(1_000) })).row?.id,
+    mine,
+  ],
+  writeLogs: [async (as) => (await writeLogs(db, as, [await newLog()]))?.length, 1],
   writeLogsOnce: [
     async (as) => {
       const logs = [{ log: await newLog(), contentMac: "mac" }];
-      const done = await writeLogsOnce(db, as, logs, idempotencyKey("logs"), true);
+      const done = await writeLogsOnce(db, as, logs, idempotencyKey("logs"));
       return done.outcome === "done" && [done.made, done.isReplay];
     },
     [1, false],
