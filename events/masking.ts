@@ -44,7 +44,7 @@ const keyRule = z.strictObject({
     .meta({
       description:
         "Matches by whole words, however they are written: `national_id` is `nationalId` too. One of the keys that are always masked may be named to choose how.",
-      example: "national_id",
+      examples: ["national_id"],
     }),
   how,
 });
@@ -66,7 +66,7 @@ const patternRule = z
       .meta({
         description:
           "A form of your own: `#` is a digit, `?` a letter or a digit, `*` a row of them, `\\` before one of these is itself; other characters are themselves, in any letter case.",
-        example: "EMP-####",
+        examples: ["EMP-####"],
       }),
     how,
   })
@@ -90,12 +90,21 @@ export const masking = z
         `must have forms of at most ${maxFormsLength} characters together`,
       )
       .meta({ description: "Of texts and numbers inside the objects, and of `description`." }),
-    fields,
+    fields: fields.meta({ description: "Fields that are masked whole." }),
     email: z.enum(["masked", "clear"], "must be masked or clear").meta({
       description:
         "`clear` keeps the address readable. The filter `email` works with both. `masked` by default.",
     }),
   })
   .partial()
-  .meta({ id: "Masking" });
+  .meta({
+    id: "Masking",
+    examples: [
+      {
+        keys: [{ key: "national_id", how: "hash" }],
+        patterns: [{ form: "EMP-####", how: "full" }],
+        email: "clear",
+      },
+    ],
+  });
 export type Masking = z.infer<typeof masking>;
