@@ -8,6 +8,7 @@ import {
   shownFilters,
   storedFilter,
 } from "../events/export.ts";
+import { readAuditLevels } from "../events/read-audit.ts";
 import {
   bigint,
   boolean,
@@ -46,6 +47,7 @@ export const tenants = pgTable("tenants", {
   name: text("name"),
   status: text("status", { enum: ["active", "suspended"] }).notNull(),
   tokensNotBefore: at("tokens_not_before"),
+  readAudit: text("read_audit", { enum: readAuditLevels }),
 });
 
 /** Without the hash, which no query reads: find_api_key() compares with it. */

@@ -1,7 +1,12 @@
 import { and, eq, gt, isNull, lte, or, sql } from "drizzle-orm";
+import type { NewAuditLog } from "../events/audit-log.ts";
+import type { ReadAuditLevel } from "../events/read-audit.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { asRole, type Database, inTenant } from "./client.ts";
+import { ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { tenants } from "./schema.ts";
+import { noteSettings, storeChangedSettings } from "./settings-log.ts";
+import { beginWrite, withMonth } from "./write-logs.ts";
 
 export type TenantRow = typeof tenants.$inferSelect;
 /** What is undefined stays as it is. */
@@ -9,10 +14,20 @@ export type TenantChanges = {
   name?: string | null | undefined;
   status?: TenantRow["status"] | undefined;
   tokensNotBefore?: Date | undefined;
+  readAudit?: ReadAuditLevel | null | undefined;
 };
+/** Settings that a tenant's own admin may change. */
+export type OwnTenantChanges = Pick<TenantChanges, "tokensNotBefore" | "readAudit">;
 
-/** `changed` where the call did it; the row is undefined where there is no such tenant. */
-export type ChangedTenant = { row: TenantRow | undefined; changed: boolean };
+/**
+ * `changed` where the call did it; the row is undefined where there is no such tenant. `ownId`: the log of what
+ * is another than before.
+ */
+export type ChangedTenant = {
+  row: TenantRow | undefined;
+  changed: boolean;
+  ownId: string | undefined;
+};
 
 /** Tenants in the order of their ids' bytes: at most `size` of those after `after`. */
 export async function listTenants(
@@ -31,17 +46,28 @@ export async function listTenants(
   return rows;
 }
 
-/** @returns the new tenant, or undefined where there is one of this id already */
+/** @returns the new tenant and the id of its first log, or undefined where there is one of this id already */
 export async function createTenant(
   db: Database,
-  id: string,
-  name: string | null,
-): Promise<TenantRow | undefined> {
-  const [result, rows] = await asRole(db, "audit_operator", [
-    db.execute(sql`insert into tenants (id, name) values (${id}, ${name}) on conflict do nothing`),
-    selectTenant(db, id),
-  ]);
-  return result.rowCount === 1 ? rows[0] : undefined;
+  { id, name, readAudit }: Pick<TenantRow, "id" | "name" | "readAudit">,
+  log: NewAuditLog,
+): Promise<{ row: TenantRow; ownId: string } | undefined> {
+  const scope = { tenantId: id, userId: null };
+  const [, , own, rows] = await withMonth(db, scope, () =>
+    asRole(db, "audit_operator", [
+      ...beginWrite(db, scope, false),
+      db.execute(sql`
+        with made as (
+          insert into tenants (id, name, read_audit) values (${id}, ${name}, ${readAudit})
+          on conflict do nothing returning id
+        ), ${storeOwnLog(scope, log, { from: sql`made` })}
+        select id from own`),
+      selectTenant(db, id),
+    ]),
+  );
+  const ownId = ownIdOf(own);
+  const [row] = rows;
+  return ownId === undefined || !row ? undefined : { row, ownId };
 }
 
 /** Any tenant, for a platform admin. */
@@ -55,12 +81,19 @@ export async function changeTenant(
   db: Database,
   id: string,
   changes: TenantChanges,
+  log: NewAuditLog,
 ): Promise<ChangedTenant> {
-  const [changed, rows] = await asRole(db, "audit_operator", [
-    updateTenant(db, id, changes),
-    selectTenant(db, id),
-  ]);
-  return { row: rows[0], changed: changed.length > 0 };
+  const scope = { tenantId: id, userId: null };
+  const [, , , changed, own, rows] = await withMonth(db, scope, () =>
+    asRole(db, "audit_operator", [
+      ...beginWrite(db, scope, false),
+      noteSettings(db, scope),
+      updateTenant(db, id, changes),
+      storeChangedSettings(db, scope, log),
+      selectTenant(db, id),
+    ]),
+  );
+  return { row: rows[0], changed: changed.length > 0, ownId: ownIdOf(own) };
 }
 
 /** The tenant of a request, which is made where it is not known yet. */
@@ -75,18 +108,23 @@ export async function readOwnTenant(
   return rows[0];
 }
 
-/** Ends the tokens of the tenant of a request that were issued before: not where that would go back. */
-export async function endOwnTokens(
+/** Changes the tenant of a request, which is made where it is not known yet: not where tokens_not_before would go back. */
+export async function changeOwnTenant(
   db: Database,
   scope: TenantScope,
-  tokensNotBefore: Date,
+  changes: OwnTenantChanges,
+  log: NewAuditLog,
 ): Promise<ChangedTenant> {
-  const [, changed, rows] = await inTenant(db, scope, [
-    makeOwnTenant(db, scope),
-    updateTenant(db, scope.tenantId, { tokensNotBefore }),
-    selectTenant(db, scope.tenantId),
-  ]);
-  return { row: rows[0], changed: changed.length > 0 };
+  const [, , , changed, own, rows] = await withMonth(db, scope, () =>
+    inTenant(db, scope, [
+      ...beginWrite(db, scope, true),
+      noteSettings(db, scope),
+      updateTenant(db, scope.tenantId, changes),
+      storeChangedSettings(db, scope, log),
+      selectTenant(db, scope.tenantId),
+    ]),
+  );
+  return { row: rows[0], changed: changed.length > 0, ownId: ownIdOf(own) };
 }
 
 function makeOwnTenant(db: Database, { tenantId }: TenantScope) {

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { isDeeperThan } from "./json-text.ts";
+import { isReserved } from "./own-actions.ts";
 
 export const severities = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] as const;
 export const outcomes = ["success", "failure", "denied"] as const;
@@ -58,7 +59,7 @@ export const sentAuditLog = z
       "What was done, in a form of your own such as `document.deleted`.",
       "document.deleted",
     ).refine(
-      (action) => !action.startsWith("audit_log."),
+      (action) => !isReserved(action),
       "must not begin with audit_log.: such actions are the service's own",
     ),
     resource_type: name("The kind of thing that it was done to.", "document"),

@@ -20,6 +20,7 @@ const sectionNames = [
   "masking",
   "metrics",
   "pollers",
+  "readAudit",
   "readDatabase",
   "s3",
   "search",
@@ -56,7 +57,13 @@ describe("a configuration", () => {
     const { problems, sections } = parseConfig({});
     expect(new Set(problems.map((problem) => problem.variable))).toEqual(new Set(Object.keys(env)));
     expect(problems.every((problem) => problem.message === "is not set")).toBe(true);
-    expect(Object.keys(sections)).toEqual(["readDatabase", "tenants", "metrics", "pollers"]);
+    expect(Object.keys(sections)).toEqual([
+      "readDatabase",
+      "tenants",
+      "readAudit",
+      "metrics",
+      "pollers",
+    ]);
   });
 
   test.each([
@@ -65,6 +72,7 @@ describe("a configuration", () => {
     ["DATABASE_URL", " ", ["database"]],
     ["NEON_FETCH_ENDPOINT", "ftp://host", ["database", "readDatabase"]],
     ["DATABASE_READ_URL", "mysql://host/name", ["readDatabase"]],
+    ["DEFAULT_READ_AUDIT", "everything", ["readAudit"]],
     ["JWT_SECRET", "short", ["tokens"]],
     ["JWT_ALGORITHM", "none", ["tokens"]],
     ["JWT_ALGORITHM", "HS256,RS256", ["tokens"]],

@@ -36,6 +36,14 @@ const tenantSection = z
   })
   .transform((env) => ({ autoCreate: env.TENANT_AUTO_CREATE === "true" }));
 
+const readAuditSection = z
+  .object({
+    DEFAULT_READ_AUDIT: z
+      .enum(["changes", "searches", "all"], "must be changes, searches or all")
+      .default("searches"),
+  })
+  .transform((env) => ({ defaultLevel: env.DEFAULT_READ_AUDIT }));
+
 const maskSection = z
   .object({ HASH_SECRET: secret, MASK_KEYS: optional })
   .transform((env) => ({ hashSecret: env.HASH_SECRET, extraKeys: list(env.MASK_KEYS) }));
@@ -174,6 +182,7 @@ const sections = {
   readDatabase: readDatabaseSection,
   tokens: tokenSection,
   tenants: tenantSection,
+  readAudit: readAuditSection,
   masking: maskSection,
   sqs: sqsSection,
   s3: s3Section,

@@ -1,15 +1,6 @@
 import { z } from "@hono/zod-openapi";
-import { maskEmail } from "../../events/email.ts";
-import {
-  exportColumn,
-  exportCompressions,
-  exportFormats,
-  type ShownFilters,
-} from "../../events/export.ts";
+import { exportColumn, exportCompressions, exportFormats } from "../../events/export.ts";
 import { exportColumns } from "../../events/csv-columns.ts";
-import { memberText } from "../../events/json-text.ts";
-import { maskJson } from "../../events/mask-json.ts";
-import type { KeyRule } from "../../events/mask-rules.ts";
 import { filterQuery } from "../logs/log-query.ts";
 
 /** Bytes of the body: 15 filters of 50 values each. */
@@ -30,18 +21,3 @@ export const exportRequest = z
     filters: filterQuery.default({}),
   })
   .openapi("NewExport");
-
-const texts = z.record(z.string(), z.union([z.string(), z.array(z.string())]));
-
-/**
- * The filters of a request for a person to read: as they were asked for, with addresses masked, and what
- * would be masked in a log masked here too.
- *
- * @param body the request's JSON text
- */
-export function shownFiltersOf(body: string, keyRule: KeyRule): ShownFilters {
-  const { text } = maskJson(memberText(body, "filters") ?? "{}", "", keyRule);
-  const { email, ...shown } = texts.parse(JSON.parse(text));
-  if (email === undefined) return shown;
-  return { ...shown, email: [email].flat().map(maskEmail) };
-}

@@ -1,6 +1,7 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { startExport as storeExport } from "../../db/exports.ts";
+import { memberText } from "../../events/json-text.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
 import { auditors } from "../auth/access.ts";
@@ -8,10 +9,12 @@ import type { AppEnv } from "../env.ts";
 import { idempotencyHeaders, keyOrOwn, refuseUndone, replayedHeader } from "../idempotency-key.ts";
 import { logFilter } from "../logs/log-query.ts";
 import { recordingOf } from "../logs/recording.ts";
+import { shownFiltersOf } from "../logs/shown-filters.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
+import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { answerOf, exportAnswer } from "./export-answer.ts";
-import { exportRequest, maxExportBytes, shownFiltersOf } from "./export-request.ts";
+import { exportRequest, maxExportBytes } from "./export-request.ts";
 import { publishExport } from "./publish-export.ts";
 import { storableFilter } from "./stored-filter.ts";
 import { declareRoute } from "../route.ts";
@@ -47,25 +50,34 @@ export const startExport: RouteHandler<typeof startExportRoute, AppEnv> = async 
   const body = await c.req.text();
   const { keyRule } = recordingOf(caller, config);
   const filter = await logFilter(asked.filters, caller.tenantId, config);
+  const { format, compression, columns } = asked;
+  const shownFilters = shownFiltersOf(memberText(body, "filters") ?? "{}", keyRule);
+  const log = await ownLogOf(c, caller.tenantId, {
+    action: "audit_log.export_started",
+    resource_type: "export",
+    metadata: { filters: shownFilters, format, compression, columns },
+  });
   const started = await storeExport(
     connectDatabase(requireSection(config, "database")),
     readScope(caller),
     {
-      format: asked.format,
-      compression: asked.compression,
-      columns: asked.columns,
+      format,
+      compression,
+      columns,
       filters: storableFilter(filter, keyRule),
-      shownFilters: shownFiltersOf(body, keyRule),
+      shownFilters,
       requestedBy: caller.sub,
     },
     await keyOrOwn(c, path),
+    log,
   );
   if (started.outcome !== "done") throw refuseUndone(started.outcome);
-  const { row, isReplay } = started;
+  const { row, isReplay, ownId } = started;
   c.var.event["export_id"] = row.id;
   if (isReplay) c.header("Idempotency-Replayed", "true");
   // Also an earlier request's: it may have been cut off before it could tell the exporter.
   if (row.status === "PENDING") publishExport(c, row.id);
+  publishOwnLog(c, caller.tenantId, ownId);
   c.header("Location", `/api/v1/logs/export/${row.id}`);
   return c.json({ data: await answerOf(row, config) }, 202);
 };

@@ -6,6 +6,7 @@ import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { writeScope } from "../auth/caller.ts";
 import type { AppEnv } from "../env.ts";
+import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { keyAnswer, keySchema } from "./key-answer.ts";
 import { declareRoute } from "../route.ts";
@@ -35,7 +36,12 @@ export const revokeKeyRoute = declareRoute({
 export const revokeKey: RouteHandler<typeof revokeKeyRoute, AppEnv> = async (c) => {
   const { caller, config } = c.var;
   const db = connectDatabase(requireSection(config, "database"));
-  const row = await revokeApiKey(db, writeScope(caller), c.req.valid("param").key_id);
-  if (!row) throw new ApiError("not_found", "There is no key of this id.");
-  return c.json({ data: keyAnswer(row) }, 200);
+  const log = await ownLogOf(c, caller.tenantId, {
+    action: "audit_log.key_revoked",
+    resource_type: "api_key",
+  });
+  const revoked = await revokeApiKey(db, writeScope(caller), c.req.valid("param").key_id, log);
+  if (!revoked) throw new ApiError("not_found", "There is no key of this id.");
+  publishOwnLog(c, caller.tenantId, revoked.ownId);
+  return c.json({ data: keyAnswer(revoked.row) }, 200);
 };

@@ -8,7 +8,7 @@ import type { Caller } from "../auth/caller.ts";
 const rules = new WeakMap<Config, KeyRule>();
 
 /** How a caller's logs are masked and hashed, and in whose name they are recorded. */
-export function recordingOf(caller: Caller, config: Config): Recording {
+export function recordingOf(caller: Pick<Caller, "tenantId" | "sub">, config: Config): Recording {
   const { hashSecret, extraKeys } = requireSection(config, "masking");
   const rule = rules.get(config) ?? keyRule(extraKeys);
   rules.set(config, rule);

@@ -1,6 +1,10 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
-import { changeTenant as updateTenant, endOwnTokens } from "../../db/tenants.ts";
+import {
+  changeOwnTenant,
+  changeTenant as updateTenant,
+  type OwnTenantChanges,
+} from "../../db/tenants.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
@@ -8,7 +12,9 @@ import { writeScope } from "../auth/caller.ts";
 import { noSuchTenant } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
+import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { readAudit } from "./read-audit.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -29,6 +35,7 @@ const changes = z
     tokens_not_before: moment.openapi({
       description: "Ends all tokens that were issued before. It never goes back.",
     }),
+    read_audit: readAudit,
   })
   .partial()
   .refine((body) => Object.keys(body).length > 0, {
@@ -43,7 +50,7 @@ export const changeTenantRoute = declareRoute({
   operationId: "changeTenant",
   summary: "Change a tenant's settings",
   description:
-    "For platform admins; and the tenant's own admin may change `tokens_not_before`. A change holds within a second.",
+    "For platform admins; and the tenant's own admin may change `tokens_not_before` and `read_audit`. A change holds within a second.",
   access: "tenant admin",
   middleware: [jsonBody(maxBodyBytes)],
   request: {
@@ -59,22 +66,29 @@ export const changeTenantRoute = declareRoute({
 export const changeTenant: RouteHandler<typeof changeTenantRoute, AppEnv> = async (c) => {
   const { tenantAdmin, config } = c.var;
   const { tenant_id: id } = c.req.valid("param");
-  const { tokens_not_before: tokensNotBefore, ...rest } = c.req.valid("json");
+  const { tokens_not_before: tokensNotBefore, read_audit: level, ...rest } = c.req.valid("json");
+  const own = { tokensNotBefore, readAudit: level };
   const db = connectDatabase(requireSection(config, "database"));
-  const { row, changed } = tenantAdmin
-    ? await endOwnTokens(db, writeScope(tenantAdmin), onlyTokens(tokensNotBefore, rest))
-    : await updateTenant(db, id, { ...rest, tokensNotBefore });
+  const log = await ownLogOf(c, id, {
+    action: "audit_log.settings_changed",
+    resource_type: "tenant",
+    resource_id: id,
+  });
+  const { row, changed, ownId } = tenantAdmin
+    ? await changeOwnTenant(db, writeScope(tenantAdmin), onlyOwn(own, rest), log)
+    : await updateTenant(db, id, { ...rest, ...own }, log);
   if (!row) throw noSuchTenant();
   if (!changed) {
     throw new ApiError("conflict", "tokens_not_before is later already, and never goes back.");
   }
+  publishOwnLog(c, id, ownId);
   return c.json({ data: tenantAnswer(row) }, 200);
 };
 
 /** What a tenant's own admin may change. */
-function onlyTokens(tokensNotBefore: Date | undefined, rest: object): Date {
+function onlyOwn(own: OwnTenantChanges, rest: object): OwnTenantChanges {
   const others = Object.keys(rest);
-  if (tokensNotBefore !== undefined && others.length === 0) return tokensNotBefore;
+  if (others.length === 0) return own;
   throw new ApiError("forbidden", "Only a platform admin may change this: see errors.", {
     errors: others.map((name) => ({ path: `/${name}`, message: "needs the role platform_admin" })),
   });

@@ -6,7 +6,9 @@ import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
+import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { readAudit } from "./read-audit.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -29,6 +31,7 @@ export const createTenantRoute = declareRoute({
           schema: z.strictObject({
             id: nameText.openapi({ description: "The tenant_id of its tokens." }),
             name: nameText.nullish().openapi({ description: "For people." }),
+            read_audit: readAudit.optional(),
           }),
         },
       },
@@ -45,10 +48,17 @@ export const createTenantRoute = declareRoute({
 });
 
 export const createTenant: RouteHandler<typeof createTenantRoute, AppEnv> = async (c) => {
-  const { id, name } = c.req.valid("json");
+  const { id, name = null, read_audit: level = null } = c.req.valid("json");
   const db = connectDatabase(requireSection(c.var.config, "database"));
-  const row = await insertTenant(db, id, name ?? null);
-  if (!row) throw new ApiError("conflict", "There is a tenant of this id.");
+  const log = await ownLogOf(c, id, {
+    action: "audit_log.tenant_created",
+    resource_type: "tenant",
+    resource_id: id,
+    metadata: { name, read_audit: level },
+  });
+  const made = await insertTenant(db, { id, name, readAudit: level }, log);
+  if (!made) throw new ApiError("conflict", "There is a tenant of this id.");
+  publishOwnLog(c, id, made.ownId);
   c.header("Location", `/api/v1/tenants/${encodeURIComponent(id)}`);
-  return c.json({ data: tenantAnswer(row) }, 201);
+  return c.json({ data: tenantAnswer(made.row) }, 201);
 };

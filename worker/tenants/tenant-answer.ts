@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import type { TenantRow } from "../../db/tenants.ts";
+import { readAudit } from "./read-audit.ts";
 
 export const tenantSchema = z
   .object({
@@ -11,6 +12,7 @@ export const tenantSchema = z
     tokens_not_before: z.iso.datetime().nullable().openapi({
       description: "Tokens that were issued before are refused; null where none were ended.",
     }),
+    read_audit: readAudit,
     created_at: z.iso.datetime(),
   })
   .openapi("Tenant");
@@ -21,6 +23,7 @@ export function tenantAnswer(row: TenantRow): z.infer<typeof tenantSchema> {
     name: row.name,
     status: row.status,
     tokens_not_before: row.tokensNotBefore?.toISOString() ?? null,
+    read_audit: row.readAudit,
     created_at: row.createdAt.toISOString(),
   };
 }
