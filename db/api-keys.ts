@@ -5,7 +5,7 @@ import type { TenantScope } from "../events/tenant-scope.ts";
 import { asRole, type Database, inTenant } from "./client.ts";
 import { ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { apiKeys, tenants } from "./schema.ts";
-import { beginWrite, withMonth } from "./write-logs.ts";
+import { beginWrite, lockWrite, withMonth } from "./write-logs.ts";
 
 export const keyRoles = ["admin", "auditor", "writer"] as const;
 /** Keys of a tenant that are not revoked, at most: so that a list needs no pages. */
@@ -62,7 +62,7 @@ export async function createApiKey(
   const fields = sql`jsonb_build_object('resource_id', made.id)`;
   const [, , , made] = await withMonth(db, scope, () =>
     inTenant(db, scope, [
-      ...beginWrite(db, scope, true),
+      ...beginWrite(db, scope),
       // Two that make a key at once count one after the other.
       db.select({ id: tenants.id }).from(tenants).where(eq(tenants.id, tenantId)).for("update"),
       db.execute(sql`
@@ -109,9 +109,9 @@ export async function revokeApiKey(
     .where(and(isKey, isNull(apiKeys.revokedAt)))
     .returning({ id: apiKeys.id, name: apiKeys.name });
   const fields = sql`jsonb_build_object('resource_id', changed.id, 'resource_name', changed.name)`;
-  const [, , own, rows] = await withMonth(db, scope, () =>
+  const [, own, rows] = await withMonth(db, scope, () =>
     inTenant(db, scope, [
-      ...beginWrite(db, scope, false),
+      lockWrite(db),
       db.execute(sql`
         with changed as ${update}, ${storeOwnLog(scope, log, { from: sql`changed`, fields })}
         select id from own`),

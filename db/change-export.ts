@@ -9,7 +9,7 @@ import { type DoneOnce, exportId, type ExportRow, isExportOf } from "./exports.t
 import { beginClaims, keyStatements, parseKept, underKey } from "./idempotency.ts";
 import { ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { exportPipelines } from "./schema.ts";
-import { beginWrite, withMonth } from "./write-logs.ts";
+import { lockWrite, withMonth } from "./write-logs.ts";
 
 /**
  * `changed` where the call did it; the row is undefined where the tenant has no export of this id. `ownId`: the
@@ -62,11 +62,11 @@ export async function retryExport(
       .set(pendingAgain)
       .where(and(isExportOf(scope, id), eq(exportPipelines.status, "FAILED"), isMine))
       .returning({ id: exportPipelines.id });
-    const [, , , , own, kept, rows] = await withMonth(db, scope, () =>
+    const [, , , own, kept, rows] = await withMonth(db, scope, () =>
       inTenant(db, scope, [
-        ...beginWrite(db, scope, false),
+        lockWrite(db),
         db.execute(beginClaims),
-        claim(sql`true`),
+        claim(),
         // Where it was not failed the key stands for nothing, and is free.
         db.execute(sql`
           with changed as ${update}, kept as (
@@ -99,9 +99,9 @@ async function change(
     .set(changes)
     .where(and(isExportOf(scope, id), inArray(exportPipelines.status, from)))
     .returning({ id: exportPipelines.id });
-  const [, , own, rows] = await withMonth(db, scope, () =>
+  const [, own, rows] = await withMonth(db, scope, () =>
     inTenant(db, scope, [
-      ...beginWrite(db, scope, false),
+      lockWrite(db),
       db.execute(sql`with changed as ${update}, ${ofChanged(scope, log)} select id from own`),
       db.select().from(exportPipelines).where(isExportOf(scope, id)),
     ]),

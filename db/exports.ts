@@ -44,9 +44,9 @@ export async function startExport(
     const { claim, isMine, keep, read, firstId } = keyStatements(db, scope, key, nonce);
     const [, , , , own, kept, rows] = await withMonth(db, scope, () =>
       inTenant(db, scope, [
-        ...beginWrite(db, scope, true),
+        ...beginWrite(db, scope),
         db.execute(beginClaims),
-        claim(sql`true`),
+        claim(),
         db.execute(sql`
           with started as (
             insert into export_pipelines (

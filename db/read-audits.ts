@@ -2,6 +2,7 @@ import { sql } from "drizzle-orm";
 import { z } from "zod";
 import type { NewAuditLog } from "../events/audit-log.ts";
 import { isRecorded, type ReadAuditLevel, readAuditLevels } from "../events/read-audit.ts";
+import type { TenantScope } from "../events/tenant-scope.ts";
 import { type Database, inTenant } from "./client.ts";
 import { clockMs, ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { beginWrite, withMonth } from "./write-logs.ts";
@@ -34,17 +35,17 @@ const leftRow = z.object({ ms: z.coerce.number() });
  */
 export async function recordRead(
   db: Database,
-  tenantId: string,
+  { tenantId, admission }: TenantScope,
   { log, mac, from, defaultLevel }: ReadToRecord,
 ): Promise<{ id: string | undefined; leftMs: number | undefined }> {
   // The log is the service's, also of one who may write nothing.
-  const scope = { tenantId, userId: null };
+  const scope = { tenantId, userId: null, ...(admission ? { admission } : {}) };
   const levels = readAuditLevels.filter((level) => isRecorded(from, level));
   const merge = sql`make_interval(secs => ${mergeMs / 1000})`;
   const isMac = sql`(tenant_id, read_mac) = (${tenantId}, ${mac})`;
   const [, , , own, left] = await withMonth(db, scope, () =>
     inTenant(db, scope, [
-      ...beginWrite(db, scope, true),
+      ...beginWrite(db, scope),
       db.execute(sql`select set_config('lock_timeout', ${String(waitMs)}, true)`),
       db.execute(sql`
         with claimed as (

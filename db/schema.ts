@@ -8,6 +8,7 @@ import {
   shownFilters,
   storedFilter,
 } from "../events/export.ts";
+import { masking } from "../events/masking.ts";
 import { readAuditLevels } from "../events/read-audit.ts";
 import {
   bigint,
@@ -48,6 +49,9 @@ export const tenants = pgTable("tenants", {
   status: text("status", { enum: ["active", "suspended"] }).notNull(),
   tokensNotBefore: at("tokens_not_before"),
   readAudit: text("read_audit", { enum: readAuditLevels }),
+  masking: parsedJson("masking", masking),
+  settingsVersion: integer("settings_version").notNull(),
+  rateTier: text("rate_tier").notNull().default("standard"),
 });
 
 /** Without the hash, which no query reads: find_api_key() compares with it. */

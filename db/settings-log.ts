@@ -13,6 +13,9 @@ const isSetting: Record<keyof typeof tenants.$inferSelect, boolean> = {
   status: true,
   tokensNotBefore: true,
   readAudit: true,
+  masking: true,
+  settingsVersion: false,
+  rateTier: true,
 };
 
 const settings = Object.entries(getTableColumns(tenants))

@@ -1,12 +1,13 @@
 import { and, eq, gt, isNull, lte, or, sql } from "drizzle-orm";
 import type { NewAuditLog } from "../events/audit-log.ts";
+import type { Masking } from "../events/masking.ts";
 import type { ReadAuditLevel } from "../events/read-audit.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { asRole, type Database, inTenant } from "./client.ts";
 import { ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { tenants } from "./schema.ts";
 import { noteSettings, storeChangedSettings } from "./settings-log.ts";
-import { beginWrite, withMonth } from "./write-logs.ts";
+import { beginWrite, lockWrite, withMonth } from "./write-logs.ts";
 
 export type TenantRow = typeof tenants.$inferSelect;
 /** What is undefined stays as it is. */
@@ -15,9 +16,12 @@ export type TenantChanges = {
   status?: TenantRow["status"] | undefined;
   tokensNotBefore?: Date | undefined;
   readAudit?: ReadAuditLevel | null | undefined;
+  masking?: Masking | null | undefined;
+  rateTier?: string | undefined;
 };
-/** Settings that a tenant's own admin may change. */
-export type OwnTenantChanges = Pick<TenantChanges, "tokensNotBefore" | "readAudit">;
+
+/** What a tenant's own admin may change. */
+export type OwnChanges = Pick<TenantChanges, "tokensNotBefore" | "readAudit" | "masking">;
 
 /**
  * `changed` where the call did it; the row is undefined where there is no such tenant. `ownId`: the log of what
@@ -46,19 +50,27 @@ export async function listTenants(
   return rows;
 }
 
-/** @returns the new tenant and the id of its first log, or undefined where there is one of this id already */
+/**
+ * @param made null in a setting for the default
+ * @param log that it was made
+ * @returns the new tenant and the id of its log, or undefined where there is one of this id already
+ */
 export async function createTenant(
   db: Database,
-  { id, name, readAudit }: Pick<TenantRow, "id" | "name" | "readAudit">,
+  { id, name, readAudit, masking }: Pick<TenantRow, "id" | "name" | "readAudit" | "masking">,
   log: NewAuditLog,
 ): Promise<{ row: TenantRow; ownId: string } | undefined> {
+  const rules = masking === null ? null : JSON.stringify(masking);
+  // Version 0 means the defaults: see admit().
+  const version = masking === null ? 0 : 1;
   const scope = { tenantId: id, userId: null };
-  const [, , own, rows] = await withMonth(db, scope, () =>
+  const [, own, rows] = await withMonth(db, scope, () =>
     asRole(db, "audit_operator", [
-      ...beginWrite(db, scope, false),
+      lockWrite(db),
       db.execute(sql`
         with made as (
-          insert into tenants (id, name, read_audit) values (${id}, ${name}, ${readAudit})
+          insert into tenants (id, name, read_audit, masking, settings_version)
+          values (${id}, ${name}, ${readAudit}, ${rules}::json, ${version})
           on conflict do nothing returning id
         ), ${storeOwnLog(scope, log, { from: sql`made` })}
         select id from own`),
@@ -84,9 +96,9 @@ export async function changeTenant(
   log: NewAuditLog,
 ): Promise<ChangedTenant> {
   const scope = { tenantId: id, userId: null };
-  const [, , , changed, own, rows] = await withMonth(db, scope, () =>
+  const [, , changed, own, rows] = await withMonth(db, scope, () =>
     asRole(db, "audit_operator", [
-      ...beginWrite(db, scope, false),
+      lockWrite(db),
       noteSettings(db, scope),
       updateTenant(db, id, changes),
       storeChangedSettings(db, scope, log),
@@ -108,16 +120,16 @@ export async function readOwnTenant(
   return rows[0];
 }
 
-/** Changes the tenant of a request, which is made where it is not known yet: not where tokens_not_before would go back. */
+/** Changes the tenant of a request: not where tokens_not_before would go back. */
 export async function changeOwnTenant(
   db: Database,
   scope: TenantScope,
-  changes: OwnTenantChanges,
+  changes: OwnChanges,
   log: NewAuditLog,
 ): Promise<ChangedTenant> {
   const [, , , changed, own, rows] = await withMonth(db, scope, () =>
     inTenant(db, scope, [
-      ...beginWrite(db, scope, true),
+      ...beginWrite(db, scope),
       noteSettings(db, scope),
       updateTenant(db, scope.tenantId, changes),
       storeChangedSettings(db, scope, log),

@@ -19,6 +19,7 @@ const sectionNames = [
   "database",
   "masking",
   "metrics",
+  "origins",
   "pollers",
   "readAudit",
   "readDatabase",
@@ -62,6 +63,7 @@ describe("a configuration", () => {
       "tenants",
       "readAudit",
       "metrics",
+      "origins",
       "pollers",
     ]);
   });
@@ -86,6 +88,12 @@ describe("a configuration", () => {
     ["DEFAULT_ROLE", "platform_admin", ["tokens"]],
     ["DEFAULT_ROLE", "writer,root", ["tokens"]],
     ["TENANT_AUTO_CREATE", "no", ["tenants"]],
+    ["ALLOWED_ORIGINS", "*", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://*.example.com", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://app.example.com/", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://app.example.com,null", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://App.example.com", ["origins"]],
+    ["ALLOWED_ORIGINS", "http://app.example.com", ["origins"]],
     ["HASH_SECRET", "short", ["masking"]],
     ["AWS_ACCESS_KEY_ID", undefined, ["s3", "sqs"]],
     ["AWS_ENDPOINT_URL", "localhost:4566", ["s3", "sqs"]],

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ApiError } from "./errors.ts";
 import { logLevels, type LogLevel } from "./logger.ts";
+import { originSection } from "./origin-settings.ts";
 import { list, optional, required, secret } from "./setting-forms.ts";
 import { tokenSection } from "./token-settings.ts";
 
@@ -188,6 +189,7 @@ const sections = {
   s3: s3Section,
   search: searchSection,
   metrics: metricsSection,
+  origins: originSection,
   pollers: pollerSection,
 };
 

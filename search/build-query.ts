@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { SearchTerm } from "../events/search-terms.ts";
 import { isIpPattern, type LogFilter } from "../events/log-filter.ts";
+import { ownUserIds } from "../events/own-user-ids.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 
 type Clause = Record<string, unknown>;
@@ -12,7 +13,8 @@ export type BoolQuery = { bool: { filter: Clause[]; must_not: Clause[] } };
  */
 export function buildQuery(scope: TenantScope, filter: LogFilter): BoolQuery {
   const clauses: Clause[] = [{ term: { tenant_id: scope.tenantId } }];
-  if (scope.userId !== null) clauses.push({ term: { user_id: scope.userId } });
+  const own = ownUserIds(scope);
+  if (own) clauses.push({ terms: { user_id: own } });
 
   for (const [field, values] of Object.entries(filter.exact)) {
     if (values.length > 0) clauses.push({ terms: { [field]: values } });

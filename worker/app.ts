@@ -10,9 +10,11 @@ import { createLogs, createLogsRoute } from "./logs/create-logs.ts";
 import { getLog, getLogRoute } from "./logs/get-log.ts";
 import { listLogs, listLogsRoute } from "./logs/list-logs.ts";
 import { logStats, logStatsRoute } from "./logs/log-stats.ts";
+import { cors } from "./middleware/cors.ts";
 import { problemResponse, refuseInvalid } from "./middleware/errors.ts";
 import { requestLog } from "./middleware/request-log.ts";
-import { unknownRoute } from "./middleware/unknown-route.ts";
+import { securityHeaders } from "./middleware/security-headers.ts";
+import { otherMethods, unknownRoute } from "./middleware/unknown-route.ts";
 import { docs } from "./operations/docs.ts";
 import { health, healthRoute } from "./operations/health.ts";
 import { listDeadLetters, listDeadLettersRoute } from "./operations/list-dead-letters.ts";
@@ -68,7 +70,8 @@ api.get("/docs", gate("anyone"), docs);
 api.get("/docs/:file", gate("anyone"), docs);
 
 export const app = newRouter();
-app.use(requestLog);
+app.use(requestLog, securityHeaders, cors);
+app.use(otherMethods(app));
 app.route("/api/v1", api);
 app.openapi(healthRoute, health);
 // Behind a token of its own.

@@ -2,6 +2,7 @@ import type { Actor, Caller } from "./auth/caller.ts";
 import type { Config } from "../platform/config.ts";
 import type { LogFields, Logger } from "../platform/logger.ts";
 import type { Wakeable } from "../platform/wakeable.ts";
+import type { RateLimitBinding } from "./limits/rate-limits.ts";
 import type { MetricsSnapshot } from "./operations/metrics-snapshot.ts";
 
 /** The Worker's bindings. Variables and secrets are read by parseConfig only. */
@@ -13,7 +14,8 @@ export type Bindings = {
   ASSETS: Fetcher;
   /** Which deployment runs; there only on Cloudflare. */
   CF_VERSION_METADATA?: WorkerVersionMetadata;
-};
+  /** Missing in a deployment that has none: then nothing is limited. */
+} & { [Name in RateLimitBinding]?: RateLimit };
 
 export type AppEnv = {
   Bindings: Bindings;

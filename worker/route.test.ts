@@ -55,9 +55,12 @@ describe("a router", () => {
       info: { title: "", version: "" },
     });
     expect(document.paths?.["/logs"]?.get).toEqual({
-      security: [{ token: [] }],
+      security: [{ token: [] }, { apiKey: [] }],
       "x-roles": ["admin", "auditor"],
-      responses: { 200: { description: "It is there." } },
+      responses: {
+        200: { description: "It is there." },
+        429: expect.objectContaining({ description: "There were too many requests" }),
+      },
     });
   });
 });

@@ -7,7 +7,7 @@ import { removeOldKeys } from "../../db/old-keys.ts";
 import { asRole, inTenant, sqlState } from "../../db/client.ts";
 import { type OwnEvent, ownLog } from "../../events/own-log.ts";
 import { ownRecorder } from "../../events/own-actions.ts";
-import { keyRule } from "../../events/mask-rules.ts";
+import { tenantMask } from "../../events/tenant-mask.ts";
 import app from "./all-workers.ts";
 import { callerOf, type Client, entry, expectProblem, newTenant } from "../journeys/api.ts";
 import { exported, finished, start } from "./export-calls.ts";
@@ -217,12 +217,12 @@ describe("the level of a tenant", () => {
     const tenant = newTenant();
     await platform.post("/api/v1/tenants", { id: tenant, read_audit: "changes" });
     const toRecord = await readToRecord(tenant);
-    expect(await recordRead(ownerOf(), tenant, toRecord)).toEqual({
+    expect(await recordRead(ownerOf(), scopeOf(tenant), toRecord)).toEqual({
       id: undefined,
       leftMs: undefined,
     });
     await level(platform, tenant, "searches");
-    expect((await recordRead(ownerOf(), tenant, toRecord)).id).toBeDefined();
+    expect((await recordRead(ownerOf(), scopeOf(tenant), toRecord)).id).toBeDefined();
   });
 
   test("of the deployment is for tenants that have chosen none", async () => {
@@ -246,6 +246,8 @@ describe("the level of a tenant", () => {
   });
 });
 
+const scopeOf = (tenantId: string) => ({ tenantId, userId: null });
+
 async function readToRecord(tenant: string, mac: string = crypto.randomUUID()) {
   const requester = {
     user_id: "nora",
@@ -255,7 +257,8 @@ async function readToRecord(tenant: string, mac: string = crypto.randomUUID()) {
     request_id: null,
   } as const;
   const event: OwnEvent = { action: "audit_log.searched", resource_type: "audit_log" };
-  const masking = { keyRule: keyRule([]), hashSecret: "0".repeat(32) };
+  const secrets = { hashSecret: "0".repeat(32), extraKeys: [] };
+  const masking = { mask: tenantMask(null, tenant, secrets), hashSecret: secrets.hashSecret };
   const log = await ownLog(event, requester, {
     tenantId: tenant,
     recordedBy: ownRecorder,
@@ -275,7 +278,7 @@ describe("equal reads", () => {
     const tenant = newTenant();
     const toRecord = await readToRecord(tenant);
     const results = await Promise.all(
-      Array.from({ length: 20 }, () => recordRead(ownerOf(), tenant, toRecord)),
+      Array.from({ length: 20 }, () => recordRead(ownerOf(), scopeOf(tenant), toRecord)),
     );
     expect(results.filter(({ id }) => id !== undefined)).toHaveLength(1);
     expect(await actionsOf(tenant)).toEqual(["audit_log.searched"]);
@@ -288,13 +291,13 @@ describe("equal reads", () => {
   test("are recorded again a minute after the last, and not before", async () => {
     const tenant = newTenant();
     const toRecord = await readToRecord(tenant);
-    await recordRead(ownerOf(), tenant, toRecord);
+    await recordRead(ownerOf(), scopeOf(tenant), toRecord);
     await age(tenant, 55);
-    const early = await recordRead(ownerOf(), tenant, toRecord);
+    const early = await recordRead(ownerOf(), scopeOf(tenant), toRecord);
     expect(early.id).toBeUndefined();
     expect(early.leftMs).toBeLessThan(5_000);
     await age(tenant, 5);
-    expect((await recordRead(ownerOf(), tenant, toRecord)).id).toBeDefined();
+    expect((await recordRead(ownerOf(), scopeOf(tenant), toRecord)).id).toBeDefined();
   });
 
   test("of one caller merge whatever the page, the cursor and the order; others do not", async () => {
@@ -360,7 +363,7 @@ describe("equal reads", () => {
 
   test("leave a note for an hour, and no longer", async () => {
     const tenant = newTenant();
-    await recordRead(ownerOf(), tenant, await readToRecord(tenant));
+    await recordRead(ownerOf(), scopeOf(tenant), await readToRecord(tenant));
     const notes = () => rowsOf(sql`select 1 as n from read_audits where tenant_id = ${tenant}`);
     await removeOldKeys(ownerOf(), Date.now() + 5_000);
     expect(await notes()).toHaveLength(1);
@@ -661,7 +664,7 @@ describe("the role of platform admins", () => {
   test("sees no tenant's notes of reads, and the API only its own tenant's", async () => {
     const [mine, theirs] = [newTenant(), newTenant()];
     for (const tenant of [mine, theirs])
-      await recordRead(ownerOf(), tenant, await readToRecord(tenant));
+      await recordRead(ownerOf(), scopeOf(tenant), await readToRecord(tenant));
     expect(await refusal(sql`select 1 from read_audits`)).toBe("42501");
     const db = ownerOf();
     const [found] = await inTenant(db, { tenantId: mine, userId: null }, [

@@ -78,6 +78,7 @@ describe("row-level security", () => {
     ["delete from tenants"],
     ["update tenants set status = 'active'"],
     ["update tenants set name = 'x'"],
+    ["update tenants set rate_tier = 'unlimited'"],
     ["insert into tenants (id, status) values (app_tenant(), 'suspended')"],
     [`select * from audit_logs_${month}`],
     ["alter table audit_logs disable row level security"],

@@ -34,7 +34,7 @@ export const workers: Target = {
 };
 
 /** The Worker with some variables changed. What it does after the answer is over when the answer is read. */
-export function workersWith(changes: Record<string, string | undefined>): Target {
+export function workersWith(changes: Record<string, unknown>): Target {
   const changed = { ...env, ...changes };
   return {
     token,

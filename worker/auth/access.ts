@@ -2,9 +2,12 @@ import type { Context, MiddlewareHandler } from "hono";
 import { createMiddleware } from "hono/factory";
 import { touchApiKey } from "../../db/api-keys.ts";
 import { connectDatabase } from "../../db/client.ts";
+import { maskHash } from "../../events/mask-hash.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
+import { limitKeyLookups } from "../limits/limit-key-lookups.ts";
+import { learnTier } from "../limits/known-tiers.ts";
 import { authenticate } from "./authenticate.ts";
 import type { Bearer, Caller, Role, TenantRole } from "./caller.ts";
 import { isToTouch } from "./verify-key.ts";
@@ -58,6 +61,11 @@ export function rolesOf(access: Access): readonly Role[] {
   }
 }
 
+/** Whether a caller of the route can be one of a tenant: then it takes from what the tenant may ask for. */
+export function isInTenant(access: Access): boolean {
+  return access !== "anyone" && access !== "platform admin";
+}
+
 const requireNothing = createMiddleware<AppEnv>((_, next) => next());
 
 /** Sets `caller`. */
@@ -106,7 +114,9 @@ const requireOwnAdmin = createMiddleware<AppEnv>(async (c, next) => {
 
 async function bearerOf(c: Context<AppEnv>): Promise<Bearer> {
   const { config, logger, event } = c.var;
-  const bearer = await authenticate(c.req.header("Authorization"), config, logger);
+  const bearer = await authenticate(c.req.header("Authorization"), config, logger, () =>
+    limitKeyLookups(c),
+  );
   Object.assign(event, { tenant_id: bearer.tenantId, sub: bearer.sub });
   c.set("actor", { sub: bearer.sub, isKey: bearer.isKey });
   if (bearer.isKey) {
@@ -129,7 +139,10 @@ function inTenant({ tenantId, sub, roles, issuedAt }: Bearer, config: Config): C
   if (tenantId === undefined)
     throw new ApiError("tenant_missing", "The token needs a tenant_id claim.");
   const mustBeKnown = !requireSection(config, "tenants").autoCreate;
-  return { tenantId, sub, roles, admission: { issuedAt, mustBeKnown } };
+  const secret = config.sections.masking?.hashSecret;
+  const subHash = secret === undefined ? null : maskHash(sub, tenantId, secret);
+  const onRateTier = (tier: string | null) => learnTier(tenantId, tier);
+  return { tenantId, sub, subHash, roles, admission: { issuedAt, mustBeKnown, onRateTier } };
 }
 
 function forbidden(allowed: readonly string[]): ApiError {

@@ -13,6 +13,7 @@ import { readScope } from "../auth/caller.ts";
 import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { ownLogOf, publishOwnLog } from "../own-log.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { answerOf, exportAnswer, exportParams, exportUnknown } from "./export-answer.ts";
 import { declareRoute } from "../route.ts";
@@ -23,6 +24,7 @@ export const cancelExportRoute = declareRoute({
   operationId: "cancelExport",
   summary: "Cancel an export",
   description: "What was uploaded of it is removed. A finished export cannot be cancelled.",
+  tags: ["Exports"],
   access: auditors,
   request: { params: exportParams },
   responses: {
@@ -30,7 +32,7 @@ export const cancelExportRoute = declareRoute({
       description: "It is cancelled.",
       content: { "application/json": { schema: exportAnswer } },
     },
-    ...problemAnswers(401, 403, 404, 409, 422, 503),
+    ...problemAnswers("not_found", "conflict", "validation_failed"),
   },
 });
 
@@ -38,11 +40,13 @@ export const cancelExport: RouteHandler<typeof cancelExportRoute, AppEnv> = asyn
   const { caller, config } = c.var;
   const { pipeline_id: id } = c.req.valid("param");
   const db = connectDatabase(requireSection(config, "database"));
-  const log = await ownLogOf(c, caller.tenantId, {
-    action: "audit_log.export_cancelled",
-    resource_type: "export",
+  const { row, ownId } = await withSettings(readScope(caller), async (settings, scope) => {
+    const log = await ownLogOf(c, caller.tenantId, settings, {
+      action: "audit_log.export_cancelled",
+      resource_type: "export",
+    });
+    return markCancelled(db, scope, id, log);
   });
-  const { row, ownId } = await markCancelled(db, readScope(caller), id, log);
   if (!row) throw exportUnknown();
   if (row.status !== "CANCELLED")
     throw new ApiError("conflict", "The export is done: there is nothing to cancel.");

@@ -15,11 +15,12 @@ export const getExportRoute = declareRoute({
   path: "/logs/export/{pipeline_id}",
   operationId: "getExport",
   summary: "Read how far an export is, and where its file is",
+  tags: ["Exports"],
   access: auditors,
   request: { params: exportParams },
   responses: {
     200: { description: "The export.", content: { "application/json": { schema: exportAnswer } } },
-    ...problemAnswers(401, 403, 404, 422, 503),
+    ...problemAnswers("not_found", "validation_failed"),
   },
 });
 

@@ -6,7 +6,7 @@ import { readScope } from "../auth/caller.ts";
 import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { encodeCursor } from "../logs/cursor.ts";
-import { idBehind, pageQuery } from "../page-query.ts";
+import { idBehind, pageOf, pageQuery } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { auditLinks } from "./audit-links.ts";
 import { answerOf, exportSchema } from "./export-answer.ts";
@@ -20,6 +20,7 @@ export const listExportsRoute = declareRoute({
   path: "/logs/export",
   operationId: "listExports",
   summary: "List exports, newest first",
+  tags: ["Exports"],
   access: auditors,
   request: {
     query: z.strictObject({
@@ -31,11 +32,11 @@ export const listExportsRoute = declareRoute({
       description: "A page of exports.",
       content: {
         "application/json": {
-          schema: z.object({ items: z.array(exportSchema), next_cursor: z.string().nullable() }),
+          schema: pageOf("ExportPage", exportSchema),
         },
       },
     },
-    ...problemAnswers(401, 403, 422, 503),
+    ...problemAnswers("validation_failed"),
   },
 });
 

@@ -13,8 +13,15 @@ import {
   replayedHeader,
 } from "../idempotency-key.ts";
 import { ownLogOf, publishOwnLog } from "../own-log.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { problemAnswers } from "../problem-answers.ts";
-import { answerOf, exportAnswer, exportParams, exportUnknown } from "./export-answer.ts";
+import {
+  answerOf,
+  exportAnswer,
+  exportLocation,
+  exportParams,
+  exportUnknown,
+} from "./export-answer.ts";
 import { publishExport } from "./publish-export.ts";
 import { declareRoute } from "../route.ts";
 
@@ -24,15 +31,22 @@ export const retryExportRoute = declareRoute({
   operationId: "retryExport",
   summary: "Try a failed export again",
   description: "It goes on from its checkpoint, where S3 still has what was uploaded.",
+  tags: ["Exports"],
   access: auditors,
   request: { params: exportParams, headers: idempotencyHeaders },
   responses: {
     202: {
       description: "It will go on.",
-      headers: z.object({ Location: z.string(), ...replayedHeader }),
+      headers: z.object({ Location: exportLocation, ...replayedHeader }),
       content: { "application/json": { schema: exportAnswer } },
     },
-    ...problemAnswers(401, 403, 404, 409, 422, 503),
+    ...problemAnswers(
+      "not_found",
+      "conflict",
+      "request_in_progress",
+      "validation_failed",
+      "idempotency_key_reused",
+    ),
   },
 });
 
@@ -41,11 +55,13 @@ export const retryExport: RouteHandler<typeof retryExportRoute, AppEnv> = async 
   const { pipeline_id: id } = c.req.valid("param");
   const db = connectDatabase(requireSection(config, "database"));
   const key = await idempotencyKeyOf(c, `/logs/export/${id.toLowerCase()}/retry`);
-  const log = await ownLogOf(c, caller.tenantId, {
-    action: "audit_log.export_retried",
-    resource_type: "export",
+  const retried = await withSettings(readScope(caller), async (settings, scope) => {
+    const log = await ownLogOf(c, caller.tenantId, settings, {
+      action: "audit_log.export_retried",
+      resource_type: "export",
+    });
+    return makePending(db, scope, id, key, log);
   });
-  const retried = await makePending(db, readScope(caller), id, key, log);
   if (retried.outcome !== "done") throw refuseUndone(retried.outcome);
   const { row, changed, isReplay, ownId } = retried;
   if (!row) throw exportUnknown();

@@ -1,6 +1,7 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { startExport as storeExport } from "../../db/exports.ts";
+import { defaultSettings } from "../../events/tenant-settings.ts";
 import { memberText } from "../../events/json-text.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
@@ -8,12 +9,14 @@ import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { idempotencyHeaders, keyOrOwn, refuseUndone, replayedHeader } from "../idempotency-key.ts";
 import { logFilter } from "../logs/log-query.ts";
+import { orItsHash } from "../logs/or-its-hash.ts";
 import { recordingOf } from "../logs/recording.ts";
-import { shownFiltersOf } from "../logs/shown-filters.ts";
+import { ownFiltersOf, shownFiltersOf } from "../logs/shown-filters.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
 import { ownLogOf, publishOwnLog } from "../own-log.ts";
-import { problemAnswers } from "../problem-answers.ts";
-import { answerOf, exportAnswer } from "./export-answer.ts";
+import { bodyProblems, problemAnswers } from "../problem-answers.ts";
+import { withSettings } from "../tenants/known-settings.ts";
+import { answerOf, exportAnswer, exportLocation } from "./export-answer.ts";
 import { exportRequest, maxExportBytes } from "./export-request.ts";
 import { publishExport } from "./publish-export.ts";
 import { storableFilter } from "./stored-filter.ts";
@@ -28,6 +31,7 @@ export const startExportRoute = declareRoute({
   summary: "Export audit logs to a file",
   description:
     "Every log that was stored before this request and that the filters select, in the order of ids. Without a body: every log of the tenant, as CSV.",
+  tags: ["Exports"],
   access: auditors,
   middleware: [optionalJsonBody(maxExportBytes)],
   request: {
@@ -37,40 +41,39 @@ export const startExportRoute = declareRoute({
   responses: {
     202: {
       description: "The export will begin. Ask for it at its Location.",
-      headers: z.object({ Location: z.string(), ...replayedHeader }),
+      headers: z.object({ Location: exportLocation, ...replayedHeader }),
       content: { "application/json": { schema: exportAnswer } },
     },
-    ...problemAnswers(400, 401, 403, 409, 413, 415, 422, 503),
+    ...problemAnswers(...bodyProblems, "idempotency_key_reused", "request_in_progress"),
   },
 });
 
 export const startExport: RouteHandler<typeof startExportRoute, AppEnv> = async (c) => {
   const { caller, config } = c.var;
   const asked = c.req.valid("json");
-  const body = await c.req.text();
-  const { keyRule } = recordingOf(caller, config);
-  const filter = await logFilter(asked.filters, caller.tenantId, config);
   const { format, compression, columns } = asked;
-  const shownFilters = shownFiltersOf(memberText(body, "filters") ?? "{}", keyRule);
-  const log = await ownLogOf(c, caller.tenantId, {
-    action: "audit_log.export_started",
-    resource_type: "export",
-    metadata: { filters: shownFilters, format, compression, columns },
-  });
-  const started = await storeExport(
-    connectDatabase(requireSection(config, "database")),
-    readScope(caller),
-    {
-      format,
-      compression,
-      columns,
-      filters: storableFilter(filter, keyRule),
-      shownFilters,
+  const kind = { format, compression, columns };
+  const askedText = memberText(await c.req.text(), "filters") ?? "{}";
+  const db = connectDatabase(requireSection(config, "database"));
+  const filter = await logFilter(asked.filters, caller.tenantId, config);
+  const hashedToo = orItsHash(filter, caller.tenantId, config);
+  const filters = storableFilter(hashedToo, recordingOf(caller, config, defaultSettings).mask);
+  const key = await keyOrOwn(c, path);
+  const started = await withSettings(readScope(caller), async (settings, scope) => {
+    const { mask } = recordingOf(caller, config, settings);
+    const wanted = {
+      ...kind,
+      filters,
+      shownFilters: shownFiltersOf(askedText, mask),
       requestedBy: caller.sub,
-    },
-    await keyOrOwn(c, path),
-    log,
-  );
+    };
+    const log = await ownLogOf(c, caller.tenantId, settings, {
+      action: "audit_log.export_started",
+      resource_type: "export",
+      metadata: { filters: ownFiltersOf(askedText, mask), ...kind },
+    });
+    return storeExport(db, scope, wanted, key, log);
+  });
   if (started.outcome !== "done") throw refuseUndone(started.outcome);
   const { row, isReplay, ownId } = started;
   c.var.event["export_id"] = row.id;

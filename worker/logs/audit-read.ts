@@ -5,12 +5,15 @@ import { repeatable } from "../../db/repeatable.ts";
 import { compareMac } from "../../events/idempotency-key.ts";
 import type { OwnEvent } from "../../events/own-log.ts";
 import { isRecorded, type ReadAuditLevel } from "../../events/read-audit.ts";
+import type { TenantMask } from "../../events/tenant-mask.ts";
 import type { TenantScope } from "../../events/tenant-scope.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
 import { ownLogOf } from "../own-log.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { tellIndexer } from "./publish-logs.ts";
+import { recordingOf } from "./recording.ts";
 
 const maxKept = 10_000;
 /** Until when this isolate knows that a read needs no log, by its MAC; in milliseconds since 1970. */
@@ -19,7 +22,7 @@ const mergedUntil = new Map<string, number>();
 export type Read = {
   action: OwnEvent["action"];
   /** Made only where it is stored. */
-  event: () => Omit<OwnEvent, "action">;
+  event: (mask: TenantMask) => Omit<OwnEvent, "action">;
   /** What makes two reads by one caller the same. It is kept as a keyed hash only. */
   what: unknown;
   /** The least level at which it is recorded. */
@@ -54,10 +57,13 @@ async function record(c: Context<AppEnv>, scope: TenantScope, read: Read): Promi
     if (left > 0 && left <= mergeMs) return;
     // At once, so that others of this isolate do not ask as well.
     merge(mac, mergeMs);
-    const log = await ownLogOf(c, tenantId, { action, ...event() });
     const db = connectDatabase(requireSection(config, "database"));
-    const toRecord = { log, mac, from, defaultLevel: defaultLevel(config) };
-    const { id, leftMs } = await repeatable(() => recordRead(db, tenantId, toRecord));
+    const { id, leftMs } = await withSettings(scope, async (settings, scope) => {
+      const { mask } = recordingOf(c.var.caller, config, settings);
+      const log = await ownLogOf(c, tenantId, settings, { action, ...event(mask) });
+      const toRecord = { log, mac, from, defaultLevel: defaultLevel(config) };
+      return repeatable(() => recordRead(db, scope, toRecord));
+    });
     merge(mac, leftMs ?? 0);
     if (id !== undefined) await tellIndexer(c, tenantId, [id]);
   } catch (error) {

@@ -4,8 +4,7 @@ import type { ReadAuditLevel } from "../../events/read-audit.ts";
 import type { TenantScope } from "../../events/tenant-scope.ts";
 import type { AppEnv } from "../env.ts";
 import { auditRead } from "./audit-read.ts";
-import { recordingOf } from "./recording.ts";
-import { filtersText, shownFiltersOf } from "./shown-filters.ts";
+import { filtersText, ownFiltersOf } from "./shown-filters.ts";
 
 type Search = {
   action: "audit_log.searched" | "audit_log.counted";
@@ -22,9 +21,8 @@ export function auditSearch(
   { action, filter, found }: Search,
 ): void {
   auditRead(c, scope, level, {
-    event: () => {
-      const { keyRule } = recordingOf(c.var.caller, c.var.config);
-      const filters = shownFiltersOf(filtersText(c), keyRule);
+    event: (mask) => {
+      const filters = ownFiltersOf(filtersText(c), mask);
       return { resource_type: "audit_log", metadata: { filters, ...found } };
     },
     action,

@@ -13,23 +13,57 @@ import { writers } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { idempotencyHeaders, replayedHeader } from "../idempotency-key.ts";
 import { jsonBody } from "../middleware/json-body.ts";
-import { problemAnswers } from "../problem-answers.ts";
+import { bodyProblems, problemAnswers } from "../problem-answers.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { checkOwnName, recordingOf } from "./recording.ts";
 import { storeLogs } from "./store-logs.ts";
 import { declareRoute } from "../route.ts";
 
 const path = "/logs/bulk";
 
-const affectedRows = z.int().meta({
-  description: "How many logs were stored: fewer than entries where an event_id was sent before.",
-});
+const sentLogs = z
+  .strictObject({
+    logs: z
+      .array(sentAuditLog)
+      .min(1, "must hold at least one log")
+      .max(maxBulkEntries, `must hold at most ${maxBulkEntries} logs`)
+      .openapi({ description: "The logs, in their order." }),
+  })
+  .openapi("NewAuditLogs", { description: "Audit logs that are stored together, or not at all." });
+
+const created = z
+  .object({
+    data: z
+      .object({
+        affected_rows: z
+          .int()
+          .nonnegative()
+          .max(maxBulkEntries)
+          .openapi({
+            description:
+              "Logs that were stored: fewer than entries where an event_id was sent before.",
+            examples: [2],
+          }),
+        log_ids: z
+          .array(z.uuid())
+          .max(maxBulkEntries)
+          .openapi({
+            description: "The id of each entry's log, in the order that they were sent.",
+            examples: [["019c137e-5b0a-7c3e-8a52-3f1d5c0b9a11"]],
+          }),
+      })
+      .openapi("CreatedLogs", { description: "What became of the entries." }),
+  })
+  .openapi("CreatedLogsAnswer", { description: "The logs that were stored." });
 
 export const createLogsRoute = declareRoute({
   method: "post",
   path,
   operationId: "createLogs",
   summary: "Store up to 100 audit logs, all or none",
+  tags: ["Logs"],
   access: writers,
+  countsAs: "bulks",
   middleware: [jsonBody(maxBulkBytes)],
   request: {
     headers: idempotencyHeaders,
@@ -37,12 +71,7 @@ export const createLogsRoute = declareRoute({
       required: true,
       content: {
         "application/json": {
-          schema: z.strictObject({
-            logs: z
-              .array(sentAuditLog)
-              .min(1, "must hold at least one log")
-              .max(maxBulkEntries, `must hold at most ${maxBulkEntries} logs`),
-          }),
+          schema: sentLogs,
         },
       },
     },
@@ -54,13 +83,16 @@ export const createLogsRoute = declareRoute({
       headers: z.object(replayedHeader),
       content: {
         "application/json": {
-          schema: z.object({
-            data: z.object({ affected_rows: affectedRows, log_ids: z.array(z.uuid()) }),
-          }),
+          schema: created,
         },
       },
     },
-    ...problemAnswers(400, 401, 403, 409, 413, 415, 422, 503),
+    ...problemAnswers(
+      ...bodyProblems,
+      "event_id_reused",
+      "idempotency_key_reused",
+      "request_in_progress",
+    ),
   },
 });
 
@@ -73,15 +105,17 @@ export const createLogs: RouteHandler<typeof createLogsRoute, AppEnv> = async (c
     scope,
     sent.map((log, n) => ({ path: `/logs/${n}/user_id`, userId: log.user_id })),
   );
-  const recording = recordingOf(caller, config);
-  const entries = await Promise.all(
-    sent.map(async (one, n) => {
-      const text = texts[n] ?? "{}";
-      const at = `/logs/${n}`;
-      return { sent: one, text, log: await newAuditLog(one, text, recording, at), at };
-    }),
-  );
-  const { logs, made } = await storeLogs(c, path, entries);
+  const { logs, made } = await withSettings(scope, async (settings, scope) => {
+    const recording = recordingOf(caller, config, settings);
+    const entries = await Promise.all(
+      sent.map(async (one, n) => {
+        const text = texts[n] ?? "{}";
+        const at = `/logs/${n}`;
+        return { sent: one, text, log: await newAuditLog(one, text, recording, at), at };
+      }),
+    );
+    return storeLogs(c, scope, path, entries);
+  });
   c.var.event["logs"] = made;
   return c.json({ data: { affected_rows: made, log_ids: logs.map(({ id }) => id) } }, 201);
 };

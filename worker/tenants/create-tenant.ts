@@ -1,18 +1,28 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { createTenant as insertTenant } from "../../db/tenants.ts";
+import { masking } from "../../events/masking.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { ownLogOf, publishOwnLog } from "../own-log.ts";
-import { problemAnswers } from "../problem-answers.ts";
+import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { readAudit } from "./read-audit.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
 const maxBodyBytes = 16_384;
+
+const newTenant = z
+  .strictObject({
+    id: nameText.openapi({ description: "The tenant_id of its tokens.", examples: ["acme"] }),
+    name: nameText.nullish().openapi({ description: "For people.", examples: ["Acme Ltd"] }),
+    read_audit: readAudit.optional(),
+    masking: masking.nullish().openapi({ description: "Its own rules of masking." }),
+  })
+  .openapi("NewTenant", { description: "A tenant that is to be made." });
 
 export const createTenantRoute = declareRoute({
   method: "post",
@@ -20,7 +30,8 @@ export const createTenantRoute = declareRoute({
   operationId: "createTenant",
   summary: "Make a tenant",
   description:
-    "With the defaults, as a token of an unseen tenant makes it. Repeated, it is 409. For platform admins.",
+    "With the defaults, but for what is sent, as a token of an unseen tenant makes it. Repeated, it is 409. For platform admins.",
+  tags: ["Tenants"],
   access: "platform admin",
   middleware: [jsonBody(maxBodyBytes)],
   request: {
@@ -28,11 +39,7 @@ export const createTenantRoute = declareRoute({
       required: true,
       content: {
         "application/json": {
-          schema: z.strictObject({
-            id: nameText.openapi({ description: "The tenant_id of its tokens." }),
-            name: nameText.nullish().openapi({ description: "For people." }),
-            read_audit: readAudit.optional(),
-          }),
+          schema: newTenant,
         },
       },
     },
@@ -40,23 +47,33 @@ export const createTenantRoute = declareRoute({
   responses: {
     201: {
       description: "Made.",
-      headers: z.object({ Location: z.string() }),
+      headers: z.object({
+        Location: z.string().openapi({
+          description: "The path of the tenant.",
+          examples: ["/api/v1/tenants/acme"],
+        }),
+      }),
       content: tenantContent,
     },
-    ...problemAnswers(400, 401, 403, 409, 413, 415, 422, 503),
+    ...problemAnswers(...bodyProblems, "conflict"),
   },
 });
 
 export const createTenant: RouteHandler<typeof createTenantRoute, AppEnv> = async (c) => {
-  const { id, name = null, read_audit: level = null } = c.req.valid("json");
+  const { id, name = null, masking = null, read_audit: level = null } = c.req.valid("json");
   const db = connectDatabase(requireSection(c.var.config, "database"));
-  const log = await ownLogOf(c, id, {
-    action: "audit_log.tenant_created",
-    resource_type: "tenant",
-    resource_id: id,
-    metadata: { name, read_audit: level },
-  });
-  const made = await insertTenant(db, { id, name, readAudit: level }, log);
+  const log = await ownLogOf(
+    c,
+    id,
+    { version: 0, masking },
+    {
+      action: "audit_log.tenant_created",
+      resource_type: "tenant",
+      resource_id: id,
+      metadata: { name, read_audit: level, masking },
+    },
+  );
+  const made = await insertTenant(db, { id, name, readAudit: level, masking }, log);
   if (!made) throw new ApiError("conflict", "There is a tenant of this id.");
   publishOwnLog(c, id, made.ownId);
   c.header("Location", `/api/v1/tenants/${encodeURIComponent(id)}`);

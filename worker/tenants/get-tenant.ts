@@ -1,14 +1,13 @@
-import { type RouteHandler, z } from "@hono/zod-openapi";
+import type { RouteHandler } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { repeatable } from "../../db/repeatable.ts";
 import { readOwnTenant, readTenant } from "../../db/tenants.ts";
-import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
 import { noSuchTenant } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
-import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
+import { tenantAnswer, tenantContent, tenantParams } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
 export const getTenantRoute = declareRoute({
@@ -17,11 +16,12 @@ export const getTenantRoute = declareRoute({
   operationId: "getTenant",
   summary: "Read a tenant's settings",
   description: "For platform admins, and for the tenant's own admin.",
+  tags: ["Tenants"],
   access: "tenant admin",
-  request: { params: z.object({ tenant_id: nameText }) },
+  request: { params: tenantParams },
   responses: {
     200: { description: "The tenant.", content: tenantContent },
-    ...problemAnswers(401, 403, 404, 422, 503),
+    ...problemAnswers("not_found", "validation_failed"),
   },
 });
 

@@ -6,7 +6,7 @@ import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
-import { pageQuery } from "../page-query.ts";
+import { pageOf, pageQuery } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { tenantAnswer, tenantSchema } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
@@ -17,6 +17,7 @@ export const listTenantsRoute = declareRoute({
   operationId: "listTenants",
   summary: "List the tenants",
   description: "By their ids. For platform admins.",
+  tags: ["Tenants"],
   access: "platform admin",
   request: {
     query: z.strictObject({
@@ -28,11 +29,11 @@ export const listTenantsRoute = declareRoute({
       description: "A page of tenants.",
       content: {
         "application/json": {
-          schema: z.object({ items: z.array(tenantSchema), next_cursor: z.string().nullable() }),
+          schema: pageOf("TenantPage", tenantSchema),
         },
       },
     },
-    ...problemAnswers(401, 403, 422, 503),
+    ...problemAnswers("validation_failed"),
   },
 });
 
