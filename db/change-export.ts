@@ -43,6 +43,9 @@ const pendingAgain = {
   errorMessage: null,
 } as const;
 
+/** For so long a failed export can be tried again: retention keeps what it covers for a day more. */
+const canBeRetried = sql`finished_at > clock_timestamp() - interval '7 days'`;
+
 /** Makes a failed export pending again, at its checkpoint; once for an idempotency key, where there is one. */
 export async function retryExport(
   db: Database,
@@ -52,7 +55,7 @@ export async function retryExport(
   log: NewAuditLog,
 ): Promise<DoneOnce<ChangedExport>> {
   if (key === undefined) {
-    const changed = await change(db, scope, id, log, ["FAILED"], pendingAgain);
+    const changed = await change(db, scope, id, log, ["FAILED"], pendingAgain, canBeRetried);
     return { outcome: "done", isReplay: false, ...changed };
   }
   const done = await underKey(async (nonce, nonces) => {
@@ -60,7 +63,7 @@ export async function retryExport(
     const update = db
       .update(exportPipelines)
       .set(pendingAgain)
-      .where(and(isExportOf(scope, id), eq(exportPipelines.status, "FAILED"), isMine))
+      .where(and(isExportOf(scope, id), eq(exportPipelines.status, "FAILED"), canBeRetried, isMine))
       .returning({ id: exportPipelines.id });
     const [, , , own, kept, rows] = await withMonth(db, scope, () =>
       inTenant(db, scope, [
@@ -93,11 +96,12 @@ async function change(
   log: NewAuditLog,
   from: ExportStatus[],
   changes: PgUpdateSetSource<typeof exportPipelines>,
+  condition?: SQL,
 ): Promise<ChangedExport> {
   const update = db
     .update(exportPipelines)
     .set(changes)
-    .where(and(isExportOf(scope, id), inArray(exportPipelines.status, from)))
+    .where(and(isExportOf(scope, id), inArray(exportPipelines.status, from), condition))
     .returning({ id: exportPipelines.id });
   const [, own, rows] = await withMonth(db, scope, () =>
     inTenant(db, scope, [

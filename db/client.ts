@@ -63,7 +63,8 @@ type Role =
   | "audit_exporter"
   | "audit_indexer"
   | "audit_maintenance"
-  | "audit_operator";
+  | "audit_operator"
+  | "audit_retention";
 
 type Statements = readonly [BatchItem<"pg">, ...BatchItem<"pg">[]];
 
@@ -103,6 +104,25 @@ export async function asExporter<T extends Statements>(
     settings(db, "audit_exporter", timeoutMs, { tenantId, userId: null }),
     statements,
   );
+}
+
+/**
+ * Like inTenant, for the role that removes logs: it sees one tenant at a time, and of its logs the ids only.
+ *
+ * @param defaultDays how long logs are kept where the tenant has set nothing; null: for ever
+ */
+export async function asRetention<T extends Statements>(
+  db: Database,
+  { tenantId, defaultDays }: { tenantId: string; defaultDays: number | null },
+  statements: T,
+  timeoutMs = statementTimeoutMs,
+): Promise<BatchResponse<T>> {
+  const first = settings(db, "audit_retention", timeoutMs, { tenantId, userId: null });
+  const setDefault = db.execute(
+    sql`select set_config('app.default_retention_days', ${String(defaultDays ?? "")}, true)`,
+  );
+  const [, ...results] = await runBatch(db, first, [setDefault, ...statements]);
+  return results as BatchResponse<T>;
 }
 
 /** Like inTenant, for work that belongs to no tenant: most of these roles see every tenant's rows. */

@@ -52,6 +52,11 @@ export const tenants = pgTable("tenants", {
   masking: parsedJson("masking", masking),
   settingsVersion: integer("settings_version").notNull(),
   rateTier: text("rate_tier").notNull().default("standard"),
+  /** What was set last; what held before and until when, while that is longer: see kept_days(). */
+  retentionDays: integer("retention_days"),
+  retentionDaysBefore: integer("retention_days_before"),
+  retentionTakesEffectAt: at("retention_takes_effect_at"),
+  legalHold: boolean("legal_hold").notNull(),
 });
 
 /** Without the hash, which no query reads: find_api_key() compares with it. */

@@ -16,6 +16,11 @@ const isSetting: Record<keyof typeof tenants.$inferSelect, boolean> = {
   masking: true,
   settingsVersion: false,
   rateTier: true,
+  retentionDays: true,
+  // What follows from them: when a shorter one takes effect.
+  retentionDaysBefore: false,
+  retentionTakesEffectAt: true,
+  legalHold: true,
 };
 
 const settings = Object.entries(getTableColumns(tenants))

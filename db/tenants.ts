@@ -18,7 +18,13 @@ export type TenantChanges = {
   readAudit?: ReadAuditLevel | null | undefined;
   masking?: Masking | null | undefined;
   rateTier?: string | undefined;
+  /** Null: the default. A shorter one takes effect after 7 days: see change_retention() of the database. */
+  retentionDays?: number | null | undefined;
+  legalHold?: boolean | undefined;
 };
+
+/** What a tenant may be made with. */
+export type NewTenant = Omit<TenantChanges, "status" | "tokensNotBefore" | "rateTier">;
 
 /** What a tenant's own admin may change. */
 export type OwnChanges = Pick<TenantChanges, "tokensNotBefore" | "readAudit" | "masking">;
@@ -51,15 +57,18 @@ export async function listTenants(
 }
 
 /**
- * @param made null in a setting for the default
+ * @param settings null for the default
  * @param log that it was made
  * @returns the new tenant and the id of its log, or undefined where there is one of this id already
  */
 export async function createTenant(
   db: Database,
-  { id, name, readAudit, masking }: Pick<TenantRow, "id" | "name" | "readAudit" | "masking">,
+  id: string,
+  settings: NewTenant,
   log: NewAuditLog,
 ): Promise<{ row: TenantRow; ownId: string } | undefined> {
+  const { name = null, masking = null, retentionDays = null, legalHold = false } = settings;
+  const { readAudit = null } = settings;
   const rules = masking === null ? null : JSON.stringify(masking);
   // Version 0 means the defaults: see admit().
   const version = masking === null ? 0 : 1;
@@ -69,8 +78,10 @@ export async function createTenant(
       lockWrite(db),
       db.execute(sql`
         with made as (
-          insert into tenants (id, name, read_audit, masking, settings_version)
-          values (${id}, ${name}, ${readAudit}, ${rules}::json, ${version})
+          insert into tenants (id, name, read_audit, masking, settings_version, retention_days, legal_hold)
+          values (
+            ${id}, ${name}, ${readAudit}, ${rules}::json, ${version}, ${retentionDays}::integer, ${legalHold}
+          )
           on conflict do nothing returning id
         ), ${storeOwnLog(scope, log, { from: sql`made` })}
         select id from own`),

@@ -49,7 +49,10 @@ export const auditLogSchema = z
       .meta({ description: "What kind of actor did it.", examples: ["user"] }),
     actor_name: nullableText("What people call the actor.", "Nora Quist"),
     user_id: nullableText("Who did it.", "u_7"),
-    email: nullableText("The actor's address, masked.", "n***@example.com"),
+    email: nullableText(
+      "The actor's address, masked unless the tenant keeps it in clear.",
+      "n***@example.com",
+    ),
     session_id: nullableText("The session that it was done in.", "s_19"),
     request_id: nullableText("The sender's request that it was done by.", "req_81"),
     ip_address: nullableText("Where it was done from.", "203.0.113.7"),

@@ -33,6 +33,8 @@ export type MaskedField = keyof z.infer<typeof fields>;
 
 const maxKeys = 100;
 const maxPatterns = 20;
+/** Each character of a form may be held against each character of a log. */
+const maxFormsLength = 500;
 
 const keyRule = z.strictObject({
   key: z
@@ -83,6 +85,10 @@ export const masking = z
     patterns: z
       .array(patternRule)
       .max(maxPatterns, `must hold at most ${maxPatterns} patterns`)
+      .refine(
+        (rules) => rules.reduce((sum, { form = "" }) => sum + form.length, 0) <= maxFormsLength,
+        `must have forms of at most ${maxFormsLength} characters together`,
+      )
       .meta({ description: "Of texts and numbers inside the objects, and of `description`." }),
     fields,
     email: z.enum(["masked", "clear"], "must be masked or clear").meta({

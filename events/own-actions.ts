@@ -10,7 +10,7 @@ export const ownActions = [
   "audit_log.export_cancelled",
   "audit_log.export_retried",
   "audit_log.export_link_given",
-  "audit_log.cleaned_up",
+  "audit_log.cleanup_started",
   "audit_log.settings_changed",
   "audit_log.tenant_created",
   "audit_log.key_created",

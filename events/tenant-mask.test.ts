@@ -262,6 +262,10 @@ describe("rules", () => {
     [{ patterns: [{ form: "a", how: "full" }] }, "patterns.0.form"],
     [{ patterns: [{ form: "x".repeat(101), how: "full" }] }, "patterns.0.form"],
     [{ patterns: Array.from({ length: 21 }, () => ({ form: "abc", how: "full" })) }, "patterns"],
+    [
+      { patterns: Array.from({ length: 6 }, () => ({ form: "x".repeat(90), how: "full" })) },
+      "patterns",
+    ],
     [{ fields: { user_id: "full" } }, "fields.user_id"],
     [{ fields: { user_id: "partial" } }, "fields.user_id"],
     [{ fields: { action: "hash" } }, "fields"],

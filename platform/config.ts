@@ -45,6 +45,18 @@ const readAuditSection = z
   })
   .transform((env) => ({ defaultLevel: env.DEFAULT_READ_AUDIT }));
 
+const retentionSection = z
+  .object({
+    DEFAULT_RETENTION_DAYS: z
+      .string()
+      .refine(
+        (days) => /^\d{1,5}$/.test(days) && Number(days) >= 1 && Number(days) <= 36_500,
+        "must be a whole number of days from 1 to 36500",
+      )
+      .default("90"),
+  })
+  .transform((env) => ({ defaultDays: Number(env.DEFAULT_RETENTION_DAYS) }));
+
 const maskSection = z
   .object({ HASH_SECRET: secret, MASK_KEYS: optional })
   .transform((env) => ({ hashSecret: env.HASH_SECRET, extraKeys: list(env.MASK_KEYS) }));
@@ -184,6 +196,7 @@ const sections = {
   tokens: tokenSection,
   tenants: tenantSection,
   readAudit: readAuditSection,
+  retention: retentionSection,
   masking: maskSection,
   sqs: sqsSection,
   s3: s3Section,

@@ -12,6 +12,7 @@ export const problems = {
   request_timeout: { status: 408, title: "The body did not come in time" },
   conflict: { status: 409, title: "Not possible in the present state" },
   request_in_progress: { status: 409, title: "The same request is still running" },
+  legal_hold: { status: 409, title: "The tenant is under a legal hold" },
   event_id_reused: { status: 409, title: "The event_id was used with other content" },
   too_large: { status: 413, title: "The body is too large" },
   unsupported_media_type: { status: 415, title: "The body must be JSON" },

@@ -99,6 +99,20 @@ export function isolationJourneys(target: Target): void {
       expectProblem(await user.get(`/api/v1/logs?cursor=${cursor}`), 422, "validation_failed");
     });
 
+    test("goes on only by cursors of its own", async () => {
+      const tenant = newTenant();
+      const as = (sub: string) => callerOf(target, { tenant_id: tenant, role: "user", sub });
+      const admin = callerOf(target, { tenant_id: tenant });
+      await admin.createAll(["u_1", "u_1", "u_2", "u_2"].map((id) => ({ user_id: id })));
+      await admin.settled();
+      const { next_cursor: cursor } = await as("u_1").list({ page_size: "1" });
+      expect((await as("u_1").list({ cursor: cursor ?? "" })).items).toHaveLength(1);
+      for (const other of [as("u_2"), admin]) {
+        const answer = await other.get(`/api/v1/logs?cursor=${cursor}`);
+        expect(expectProblem(answer, 422, "validation_failed")).toEqual(["cursor"]);
+      }
+    });
+
     test("beside a reading role reads everything", async () => {
       const tenant = newTenant();
       await callerOf(target, { tenant_id: tenant }).create({ user_id: "u_2" });

@@ -10,6 +10,11 @@ const tenant = z.strictObject({
   read_audit: z.enum(["changes", "searches", "all"]).nullable(),
   masking: z.looseObject({}).nullable(),
   rate_tier: z.string(),
+  retention_days: z.int(),
+  retention_is_default: z.boolean(),
+  retention_takes_effect_at: z.iso.datetime().nullable(),
+  retention_days_until_then: z.int().nullable(),
+  legal_hold: z.boolean(),
   created_at: z.iso.datetime(),
 });
 const one = z.strictObject({ data: tenant });
@@ -86,8 +91,11 @@ export function tenantJourneys(target: Target): void {
       [{ status: "gone" }, ["/status"]],
       [{ name: "" }, ["/name"]],
       [{ name: "a\0b" }, ["/name"]],
-      [{ retention_days: 30 }, ["/retention_days"]],
       [{ rate_tier: "platinum" }, ["/rate_tier"]],
+      [{ retention_days: 0 }, ["/retention_days"]],
+      [{ retention_days: 36_501 }, ["/retention_days"]],
+      [{ retention_days: 1.5 }, ["/retention_days"]],
+      [{ legal_hold: null }, ["/legal_hold"]],
       [{ tokens_not_before: "yesterday" }, ["/tokens_not_before"]],
       [{ tokens_not_before: null }, ["/tokens_not_before"]],
       [{ tokens_not_before: "0001-01-01T00:00:00Z" }, ["/tokens_not_before"]],
@@ -170,6 +178,8 @@ export function tenantJourneys(target: Target): void {
         { name: "x" },
         { status: "active" },
         { rate_tier: "high" },
+        { retention_days: 30 },
+        { legal_hold: true },
         { name: "x", tokens_not_before: iso(1) },
       ]) {
         const places = expectProblem(await patch(id, changes, admin), 403, "forbidden");

@@ -47,6 +47,8 @@ export const contract: Record<string, Row> = {
   listLogs: { may: ["admin", "auditor", "user"], done: [200] },
   getLogStats: { may: ["admin", "auditor"], done: [200] },
 
+  cleanUpLogs: { may: ["admin"], done: [200] },
+
   startExport: { may: ["admin", "auditor"], done: [202] },
   listExports: { may: ["admin", "auditor"], done: [200] },
   getExport: { may: ["admin", "auditor"], done: [200], path: ofExport },

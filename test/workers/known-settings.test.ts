@@ -98,6 +98,50 @@ describe("the settings that an isolate knows of a tenant", () => {
     expect(knownSettings(tenantId)?.version).toBe(3);
   });
 
+  /** A piece of work whose tenant has these settings, as long as it is asked. */
+  const workOf = (now: () => TenantSettings) => async (assumed: TenantSettings) => {
+    if (assumed.version !== now().version) throw new SettingsChanged(now());
+    return assumed.version;
+  };
+  const versionOf = (version: number): TenantSettings => ({ version, masking: null });
+
+  test("are not put back by an answer that came late, but where the database was", async () => {
+    const scope = { tenantId: newTenant(), userId: null };
+    const { promise: isLearnt, resolve: learn } = Promise.withResolvers<void>();
+    const late = withSettings(scope, async (assumed) => {
+      if (assumed.version === 1) return;
+      await isLearnt;
+      throw new SettingsChanged(versionOf(1));
+    });
+    await withSettings(
+      scope,
+      workOf(() => versionOf(2)),
+    );
+    learn();
+    await late;
+    expect(knownSettings(scope.tenantId)?.version).toBe(2);
+    // As after a restore from a backup.
+    await withSettings(
+      scope,
+      workOf(() => versionOf(1)),
+    );
+    expect(knownSettings(scope.tenantId)?.version).toBe(1);
+  });
+
+  test("are those of the last thousand tenants that have any", async () => {
+    const base = newTenant();
+    for (let n = 0; n < 1_001; n++) {
+      const scope = { tenantId: `${base}-${n}`, userId: null };
+      await withSettings(
+        scope,
+        workOf(() => versionOf(1)),
+      );
+    }
+    const known = Array.from({ length: 1_001 }, (_, n) => knownSettings(`${base}-${n}`));
+    expect(known.filter((settings) => settings === undefined)).toHaveLength(1);
+    expect(known[0]).toBeUndefined();
+  });
+
   test("are looked at by no request that does not go by them", async () => {
     const tenantId = newTenant();
     const scope = { tenantId, userId: null, admission };

@@ -1,9 +1,9 @@
 import { sql } from "drizzle-orm";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { allRateLimits, rateLimits, windowSeconds } from "../../worker/limits/rate-limits.ts";
+import { rateLimits, windowSeconds } from "../../worker/limits/rate-limits.ts";
 import { type Answer, callerOf, entry, expectProblem, newTenant } from "../journeys/api.ts";
 import { rowsOf } from "./database.ts";
-import { workers, workersWith } from "./tools.ts";
+import { withoutLimits, workers, workersWith } from "./tools.ts";
 
 const platform = callerOf(workers, { role: "platform_admin", tenant_id: undefined, sub: "root" });
 const { low } = rateLimits;
@@ -22,11 +22,14 @@ async function tenantIn(tier: string | null): Promise<string> {
   return id;
 }
 
-/** Ten at a time. A window may end in the midst: twice its requests and one more are too many of two. */
-async function send(times: number, one: () => Promise<Answer>): Promise<Answer[]> {
+/**
+ * Some at a time, of which none is refused for that. A window may end in the midst: twice its requests and one
+ * more are too many of two.
+ */
+async function send(times: number, one: () => Promise<Answer>, atOnce = 8): Promise<Answer[]> {
   const answers: Answer[] = [];
   while (answers.length < times) {
-    const next = Math.min(10, times - answers.length);
+    const next = Math.min(atOnce, times - answers.length);
     answers.push(...(await Promise.all(Array.from({ length: next }, one))));
   }
   return answers;
@@ -91,19 +94,57 @@ describe("a caller that asks for too much", () => {
 
   test("is refused before its body is read, or anything is asked", async () => {
     const caller = callerOf(workersWith({}), { tenant_id: await tenantIn("low") });
-    await send(tooMany(low.bulks.caller), () =>
-      caller.post("/api/v1/logs/bulk", { logs: [entry()] }),
+    await send(
+      tooMany(low.bulks.caller),
+      () => caller.post("/api/v1/logs/bulk", { logs: [entry()] }),
+      low.bulks.atOnce,
     );
     const fetch = vi.spyOn(globalThis, "fetch");
     const body = "x".repeat(5_000_000);
-    const answers = await send(tooMany(low.bulks.caller), () =>
-      caller.call("POST", "/api/v1/logs/bulk", body),
+    const answers = await send(
+      tooMany(low.bulks.caller),
+      () => caller.call("POST", "/api/v1/logs/bulk", body),
+      low.bulks.atOnce,
     );
     // The others are too large.
     expect(new Set(answers.map(({ status }) => status))).toEqual(
       new Set(limited(answers).length === answers.length ? [429] : [429, 413]),
     );
     expect(fetch).not.toHaveBeenCalled();
+  });
+});
+
+describe("a tenant that has too much under way", () => {
+  test("is refused what comes besides, and goes on when that is over", async () => {
+    const caller = callerOf(workers, { tenant_id: await tenantIn("standard") });
+    const bulk = () => caller.post("/api/v1/logs/bulk", { logs: [entry()] });
+    const { atOnce } = rateLimits.standard.bulks;
+    const answers = await Promise.all(Array.from({ length: 2 * atOnce }, bulk));
+    const [refused] = limited(answers);
+    if (!refused) throw new Error("Nothing was refused.");
+    expectProblem(refused, 429, "rate_limited");
+    expect(refused.headers.get("Retry-After")).toBe("1");
+    expect(refused.text).toContain("4 bulks of this tenant are under way");
+    const later = await Promise.all(Array.from({ length: atOnce }, bulk));
+    expect(limited(later)).toEqual([]);
+  });
+
+  test("gives places back also where a request fails", async () => {
+    const caller = callerOf(workers, { tenant_id: await tenantIn("standard") });
+    const wrong = () => caller.post("/api/v1/logs/bulk", { logs: [] });
+    const answers = await send(20, wrong, rateLimits.standard.bulks.atOnce);
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([422]));
+  });
+
+  test("takes no place from another tenant", async () => {
+    const [one, other] = [await tenantIn("standard"), await tenantIn("standard")];
+    const { atOnce } = rateLimits.standard.bulks;
+    const bulks = (tenant: string) =>
+      Array.from({ length: atOnce }, () =>
+        callerOf(workers, { tenant_id: tenant }).post("/api/v1/logs/bulk", { logs: [entry()] }),
+      );
+    const answers = await Promise.all([...bulks(one), ...bulks(other)]);
+    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 201));
   });
 });
 
@@ -178,22 +219,23 @@ describe("what is not limited", () => {
 });
 
 describe("a deployment without limiters", () => {
-  const gone = Object.fromEntries(allRateLimits().map(([name]) => [name, undefined]));
   let lines: string[] = [];
 
-  async function flood(changes: Record<string, unknown>): Promise<Answer[]> {
+  async function flood(changes: Record<string, unknown>, atOnce: number): Promise<Answer[]> {
     lines = [];
     vi.spyOn(console, "warn").mockImplementation((line) => void lines.push(String(line)));
     const caller = callerOf(workersWith({ LOG_LEVEL: "WARNING", ...changes }), {
       tenant_id: await tenantIn("low"),
     });
-    return send(tooMany(low.bulks.tenant), () =>
-      caller.post("/api/v1/logs/bulk", { logs: [entry()] }),
+    return send(
+      tooMany(low.bulks.tenant),
+      () => caller.post("/api/v1/logs/bulk", { logs: [entry()] }),
+      atOnce,
     );
   }
 
   test("lets everything through, and says so once", async () => {
-    expect(limited(await flood(gone))).toEqual([]);
+    expect(limited(await flood(withoutLimits, 20))).toEqual([]);
     expect(lines.filter((line) => line.includes("rate_limits_missing"))).toHaveLength(1);
   });
 
@@ -201,7 +243,7 @@ describe("a deployment without limiters", () => {
     const broken = { limit: () => Promise.reject(new Error("broken")) };
     const hanging = { limit: () => new Promise(() => {}) };
     expect(
-      limited(await flood({ LIMIT_LOW_CALLER_BULKS: broken, LIMIT_LOW_TENANT_BULKS: hanging })),
+      limited(await flood({ LIMIT_LOW_CALLER_BULKS: broken, LIMIT_LOW_TENANT_BULKS: hanging }, 2)),
     ).toEqual([]);
     expect(lines.some((line) => line.includes("broken"))).toBe(true);
     expect(lines.some((line) => line.includes("no answer within"))).toBe(true);

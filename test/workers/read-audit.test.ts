@@ -527,7 +527,12 @@ describe("a change", () => {
     const about = { resource_type: "tenant", resource_id: tenant, recorded_by: ownRecorder };
     const change = { ...about, action: "audit_log.settings_changed" };
     expect(await ownLogs(tenant)).toMatchObject([
-      { ...about, action: "audit_log.tenant_created", user_id: "root", metadata: { name: "Acme" } },
+      {
+        ...about,
+        action: "audit_log.tenant_created",
+        user_id: "root",
+        metadata: { settings: { name: "Acme" } },
+      },
       {
         ...change,
         user_id: "root",
@@ -550,6 +555,27 @@ describe("a change", () => {
         after_state: { read_audit: "all", tokens_not_before: expect.stringMatching(/^2026-01-01/) },
       },
     ]);
+  });
+
+  test("of what is kept is recorded too: a cleanup, a retention and a hold", async () => {
+    const tenant = newTenant();
+    const admin = callerOf(workers, { tenant_id: tenant });
+    const cleanUp = (query = "") => admin.call("DELETE", `/api/v1/logs/cleanup${query}`);
+    expect((await cleanUp("?dry_run=true")).status).toBe(200);
+    const { body } = await cleanUp();
+    const { data } = z.object({ data: z.object({ cutoff: z.string() }) }).parse(body);
+    const path = `/api/v1/tenants/${tenant}`;
+    await platform.call("PATCH", path, { retention_days: 30, legal_hold: true });
+    expectProblem(await cleanUp(), 409, "legal_hold");
+    const [cleaned, changed, ...more] = await ownLogs(tenant);
+    expect(more).toEqual([]);
+    expect(cleaned).toMatchObject({ action: "audit_log.cleanup_started", resource_id: "*" });
+    expect(Date.parse(String(cleaned?.metadata["cutoff"]))).toBe(Date.parse(data.cutoff));
+    expect(changed).toMatchObject({
+      metadata: { settings: ["legal_hold", "retention_days"] },
+      before_state: { legal_hold: false, retention_days: null },
+      after_state: { legal_hold: true, retention_days: 30 },
+    });
   });
 
   test("of keys is recorded, without the key", async () => {

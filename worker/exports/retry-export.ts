@@ -68,7 +68,9 @@ export const retryExport: RouteHandler<typeof retryExportRoute, AppEnv> = async 
   if (!changed)
     throw new ApiError(
       "conflict",
-      `The export is ${row.status}: only a FAILED one can be retried.`,
+      row.status === "FAILED"
+        ? "The export failed more than 7 days ago: start a new one."
+        : `The export is ${row.status}: only a FAILED one can be retried.`,
     );
   if (isReplay) c.header("Idempotency-Replayed", "true");
   if (row.status === "PENDING") publishExport(c, id);

@@ -5,6 +5,7 @@ import { within } from "../../platform/within.ts";
 import type { Caller } from "../auth/caller.ts";
 import type { AppEnv } from "../env.ts";
 import { knownTier } from "./known-tiers.ts";
+import { takePlace } from "./places.ts";
 import { limitsOf, type RateLimitBinding, type RequestKind, windowSeconds } from "./rate-limits.ts";
 
 /** The platform counts in memory; where it does not answer at once, the request goes on. */
@@ -17,25 +18,42 @@ const reported = new WeakSet<object>();
  * says them in RateLimit-Policy. To be called once it is known who calls and that it is allowed, and before
  * anything that costs: the body is not read yet, and no store was asked.
  *
+ * @returns what is to be called when the request is over
  * @throws ApiError `rate_limited`
  */
 export async function limitRate(
   c: Context<AppEnv>,
   { tenantId, sub }: Pick<Caller, "tenantId" | "sub">,
   kind: RequestKind,
-): Promise<void> {
+): Promise<() => void> {
   const limits = limitsOf(knownTier(tenantId), kind);
-  if (!limits) return;
+  if (!limits) return () => {};
+  const missing = limits.policies.find(({ binding }) => !c.env[binding]);
+  if (missing) {
+    reportMissing(c, missing.binding);
+    return () => {};
+  }
   c.header("RateLimit-Policy", limits.header);
+  // First: what is refused here takes nothing from the window.
+  const release = takePlace(`${kind} ${tenantId}`, limits.atOnce);
+  if (!release) {
+    c.var.event["limit"] = `at-once-${kind}`;
+    throw rateLimited(
+      `More than ${limits.atOnce} ${kind} of this tenant are under way. Send fewer at the same time.`,
+      1,
+    );
+  }
   for (const { counted, limit, binding } of limits.policies) {
     const key = keyOf(counted === "caller" ? [tenantId, sub] : [tenantId]);
     if (await isWithin(c, binding, key)) continue;
+    release();
     c.var.event["limit"] = `${counted}-${kind}`;
     const whose = counted === "caller" ? "this caller" : "this tenant";
     throw rateLimited(
       `There were more than ${limit} ${kind} of ${whose} in ${windowSeconds} seconds. Wait, then go on more slowly.`,
     );
   }
+  return release;
 }
 
 /** Whether there is room for one more. A limiter that is missing or broken stops nobody. */
@@ -46,8 +64,7 @@ export async function isWithin(
 ): Promise<boolean> {
   const limiter = c.env[binding];
   if (!limiter) {
-    if (!reported.has(c.env)) c.var.logger.warning("rate_limits_missing", { binding });
-    reported.add(c.env);
+    reportMissing(c, binding);
     return true;
   }
   try {
@@ -58,11 +75,16 @@ export async function isWithin(
   }
 }
 
-export function rateLimited(detail: string): ApiError {
-  // The platform does not tell when the window ends: after a whole one there is room for certain.
-  return new ApiError("rate_limited", detail, {
-    headers: { "Retry-After": String(windowSeconds) },
-  });
+/** Once for each isolate. */
+function reportMissing(c: Context<AppEnv>, binding: RateLimitBinding): void {
+  if (!reported.has(c.env)) c.var.logger.warning("rate_limits_missing", { binding });
+  reported.add(c.env);
+}
+
+/** The platform does not tell when the window ends: after a whole one there is room for certain. */
+export function rateLimited(detail: string, afterSeconds = windowSeconds): ApiError {
+  const headers = { "Retry-After": String(afterSeconds) };
+  return new ApiError("rate_limited", detail, { headers });
 }
 
 /** Names are of any length, and may be addresses of people: the platform gets neither. */

@@ -10,7 +10,11 @@ import type { RequestKind } from "./rate-limits.ts";
 export function rateLimit(kind: RequestKind) {
   return createMiddleware<AppEnv>(async (c, next) => {
     const caller = c.var.caller ?? c.var.tenantAdmin;
-    if (caller) await limitRate(c, caller, kind);
-    await next();
+    const isOver = caller && (await limitRate(c, caller, kind));
+    try {
+      await next();
+    } finally {
+      isOver?.();
+    }
   });
 }

@@ -7,30 +7,31 @@ export type RateTier = (typeof rateTiers)[number];
 export const defaultRateTier: RateTier = "standard";
 
 type LimitedTier = Exclude<RateTier, "unlimited">;
-type Limit = { caller: number; tenant: number };
+type Limit = { caller: number; tenant: number; atOnce: number };
 
 /** Of every window, in seconds: the shorter of the two that the platform has, so that nobody waits long. */
 export const windowSeconds = 10;
 
 /**
- * Requests in a window: of one caller of a tenant, and of the tenant. wrangler.toml says the same once more,
- * since that is where the platform reads it, and a test compares the two.
+ * Requests in a window: of one caller of a tenant, and of the tenant; and those of a tenant that are under way
+ * in one isolate at the same time. wrangler.toml says the first two once more, since that is where the platform
+ * reads them, and a test compares.
  */
 export const rateLimits: Record<LimitedTier, Record<RequestKind, Limit>> = {
   low: {
-    reads: { caller: 50, tenant: 100 },
-    writes: { caller: 50, tenant: 100 },
-    bulks: { caller: 5, tenant: 10 },
+    reads: { caller: 50, tenant: 100, atOnce: 8 },
+    writes: { caller: 50, tenant: 100, atOnce: 8 },
+    bulks: { caller: 5, tenant: 10, atOnce: 2 },
   },
   standard: {
-    reads: { caller: 500, tenant: 1_000 },
-    writes: { caller: 1_000, tenant: 2_000 },
-    bulks: { caller: 100, tenant: 200 },
+    reads: { caller: 500, tenant: 1_000, atOnce: 32 },
+    writes: { caller: 1_000, tenant: 2_000, atOnce: 32 },
+    bulks: { caller: 50, tenant: 100, atOnce: 4 },
   },
   high: {
-    reads: { caller: 2_500, tenant: 5_000 },
-    writes: { caller: 5_000, tenant: 10_000 },
-    bulks: { caller: 500, tenant: 1_000 },
+    reads: { caller: 2_500, tenant: 5_000, atOnce: 128 },
+    writes: { caller: 5_000, tenant: 10_000, atOnce: 128 },
+    bulks: { caller: 500, tenant: 1_000, atOnce: 16 },
   },
 };
 
@@ -38,7 +39,7 @@ export const rateLimits: Record<LimitedTier, Record<RequestKind, Limit>> = {
 export const keyLookupLimit = 100;
 export const keyLookupBinding = "LIMIT_KEY_LOOKUPS";
 
-export type Counted = keyof Limit;
+export type Counted = "caller" | "tenant";
 type TierBinding =
   `LIMIT_${Uppercase<LimitedTier>}_${Uppercase<Counted>}_${Uppercase<RequestKind>}`;
 export type RateLimitBinding = TierBinding | typeof keyLookupBinding;
@@ -46,7 +47,7 @@ export type RateLimitBinding = TierBinding | typeof keyLookupBinding;
 /** One limit that a request is held against. */
 export type Policy = { counted: Counted; limit: number; binding: TierBinding };
 /** The limits of a tier, and what the header RateLimit-Policy says of them. */
-export type Policies = { policies: readonly Policy[]; header: string };
+export type Policies = { policies: readonly Policy[]; atOnce: number; header: string };
 
 // The caller first: what one caller is refused does not take from the others of its tenant.
 const order = ["caller", "tenant"] as const;
@@ -64,7 +65,7 @@ function policiesOf(tier: LimitedTier, kind: RequestKind): Policies {
   const header = policies
     .map(({ counted, limit }) => `"${counted}-${kind}";q=${limit};w=${windowSeconds}`)
     .join(", ");
-  return { policies, header };
+  return { policies, atOnce: rateLimits[tier][kind].atOnce, header };
 }
 
 const limitedTiers = ["low", "standard", "high"] as const satisfies LimitedTier[];

@@ -16,6 +16,7 @@ import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { withSettings } from "./known-settings.ts";
 import { newRateTier } from "./rate-tier.ts";
 import { readAudit } from "./read-audit.ts";
+import { retentionChanges } from "./retention-settings.ts";
 import { tenantAnswer, tenantContent, tenantParams } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -44,6 +45,7 @@ const changes = z
       description: "Takes the place of all rules of masking that the tenant has. Null: none.",
     }),
     rate_tier: newRateTier,
+    ...retentionChanges,
   })
   .partial()
   .refine((body) => Object.keys(body).length > 0, {
@@ -82,7 +84,6 @@ export const changeTenant: RouteHandler<typeof changeTenantRoute, AppEnv> = asyn
     masking,
     ...rest
   } = c.req.valid("json");
-  const { rate_tier: rateTier, ...columns } = rest;
   const own = { tokensNotBefore, readAudit: level, masking };
   if (tenantAdmin) refuseOthers(rest);
   const db = connectDatabase(requireSection(config, "database"));
@@ -92,22 +93,25 @@ export const changeTenant: RouteHandler<typeof changeTenantRoute, AppEnv> = asyn
       resource_type: "tenant",
       resource_id: id,
     });
+  const all = {
+    ...own,
+    name: rest.name,
+    status: rest.status,
+    rateTier: rest.rate_tier,
+    retentionDays: rest.retention_days,
+    legalHold: rest.legal_hold,
+  };
   const { row, changed, ownId } = tenantAdmin
     ? await withSettings(writeScope(tenantAdmin), async (settings, scope) =>
         changeOwnTenant(db, scope, own, await logOf(settings)),
       )
-    : await updateTenant(
-        db,
-        id,
-        { ...columns, ...own, rateTier },
-        await logOf(await settingsOf(db, id)),
-      );
+    : await updateTenant(db, id, all, await logOf(await settingsOf(db, id)));
   if (!row) throw noSuchTenant();
   if (!changed) {
     throw new ApiError("conflict", "tokens_not_before is later already, and never goes back.");
   }
   publishOwnLog(c, id, ownId);
-  return c.json({ data: tenantAnswer(row) }, 200);
+  return c.json({ data: tenantAnswer(row, config) }, 200);
 };
 
 /** By which a platform admin's own name is masked. */

@@ -10,6 +10,7 @@ import { jsonBody } from "../middleware/json-body.ts";
 import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { readAudit } from "./read-audit.ts";
+import { retentionChanges } from "./retention-settings.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -21,6 +22,8 @@ const newTenant = z
     name: nameText.nullish().openapi({ description: "For people.", examples: ["Acme Ltd"] }),
     read_audit: readAudit.optional(),
     masking: masking.nullish().openapi({ description: "Its own rules of masking." }),
+    retention_days: retentionChanges.retention_days.optional(),
+    legal_hold: retentionChanges.legal_hold.optional(),
   })
   .openapi("NewTenant", { description: "A tenant that is to be made." });
 
@@ -60,22 +63,30 @@ export const createTenantRoute = declareRoute({
 });
 
 export const createTenant: RouteHandler<typeof createTenantRoute, AppEnv> = async (c) => {
-  const { id, name = null, masking = null, read_audit: level = null } = c.req.valid("json");
+  const { id, ...sent } = c.req.valid("json");
+  const {
+    name,
+    masking,
+    read_audit: readAudit,
+    retention_days: retentionDays,
+    legal_hold: legalHold,
+  } = sent;
+  const settings = { name, readAudit, masking, retentionDays, legalHold };
   const db = connectDatabase(requireSection(c.var.config, "database"));
   const log = await ownLogOf(
     c,
     id,
-    { version: 0, masking },
+    { version: 0, masking: masking ?? null },
     {
       action: "audit_log.tenant_created",
       resource_type: "tenant",
       resource_id: id,
-      metadata: { name, read_audit: level, masking },
+      metadata: { settings: sent },
     },
   );
-  const made = await insertTenant(db, { id, name, readAudit: level, masking }, log);
+  const made = await insertTenant(db, id, settings, log);
   if (!made) throw new ApiError("conflict", "There is a tenant of this id.");
   publishOwnLog(c, id, made.ownId);
   c.header("Location", `/api/v1/tenants/${encodeURIComponent(id)}`);
-  return c.json({ data: tenantAnswer(made.row) }, 201);
+  return c.json({ data: tenantAnswer(made.row, c.var.config) }, 201);
 };

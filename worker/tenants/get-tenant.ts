@@ -33,5 +33,5 @@ export const getTenant: RouteHandler<typeof getTenantRoute, AppEnv> = async (c) 
     tenantAdmin ? readOwnTenant(db, readScope(tenantAdmin)) : readTenant(db, id),
   );
   if (!row) throw noSuchTenant();
-  return c.json({ data: tenantAnswer(row) }, 200);
+  return c.json({ data: tenantAnswer(row, config) }, 200);
 };

@@ -46,7 +46,10 @@ export const listTenants: RouteHandler<typeof listTenantsRoute, AppEnv> = async 
   const page = rows.slice(0, size);
   const last = rows.length > size ? page.at(-1) : undefined;
   return c.json(
-    { items: page.map(tenantAnswer), next_cursor: last ? encodeCursor(last.id) : null },
+    {
+      items: page.map((row) => tenantAnswer(row, c.var.config)),
+      next_cursor: last ? encodeCursor(last.id) : null,
+    },
     200,
   );
 };

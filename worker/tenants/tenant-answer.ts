@@ -2,8 +2,10 @@ import { z } from "@hono/zod-openapi";
 import type { TenantRow } from "../../db/tenants.ts";
 import { masking } from "../../events/masking.ts";
 import { nameText } from "../../events/tenant-scope.ts";
+import { type Config, requireSection } from "../../platform/config.ts";
 import { readAudit } from "./read-audit.ts";
 import { shownRateTier } from "./rate-tier.ts";
+import { retentionAnswer, retentionShape } from "./retention-settings.ts";
 
 export const tenantSchema = z
   .object({
@@ -27,6 +29,7 @@ export const tenantSchema = z
       description: "Rules of masking beside those that always hold; null where it has none.",
       examples: [{ keys: [{ key: "nickname", how: "hash" }] }],
     }),
+    ...retentionShape,
     rate_tier: shownRateTier,
     created_at: z.iso
       .datetime()
@@ -38,7 +41,7 @@ export const tenantParams = z.object({
   tenant_id: nameText.openapi({ description: "The tenant's id.", examples: ["acme"] }),
 });
 
-export function tenantAnswer(row: TenantRow): z.infer<typeof tenantSchema> {
+export function tenantAnswer(row: TenantRow, config: Config): z.infer<typeof tenantSchema> {
   return {
     id: row.id,
     name: row.name,
@@ -47,6 +50,7 @@ export function tenantAnswer(row: TenantRow): z.infer<typeof tenantSchema> {
     read_audit: row.readAudit,
     masking: row.masking,
     rate_tier: row.rateTier,
+    ...retentionAnswer(row, requireSection(config, "retention").defaultDays),
     created_at: row.createdAt.toISOString(),
   };
 }
