@@ -5,6 +5,7 @@ import { connectDatabase } from "../../db/client.ts";
 import { exportRange, isSettled, readRange } from "../../db/export-pages.ts";
 import { startExport } from "../../db/exports.ts";
 import type { LogFilter } from "../../events/log-filter.ts";
+import { newLog } from "./own-backends.ts";
 import "../provided.ts";
 
 const { DATABASE_URL: url = "", NEON_FETCH_ENDPOINT: fetchEndpoint = "" } = inject("workerEnv");
@@ -49,6 +50,7 @@ test("an export waits for a log that was stored before it was asked for and comm
       requestedBy: "alice",
     },
     { sub: "alice", scope: "POST /logs/export", key: "k", bodyMac: "mac" },
+    newLog(),
   );
   if (started.outcome !== "done") throw new Error(started.outcome);
   const { row } = started;

@@ -13,8 +13,10 @@ import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
 import type { AppEnv } from "../env.ts";
+import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { declareRoute } from "../route.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { wakePoller } from "../wake-poller.ts";
 
 /** So long a request removes logs, or counts them. What is left is the cron's. */
@@ -93,7 +95,14 @@ export const cleanUpLogs: RouteHandler<typeof cleanUpLogsRoute, AppEnv> = async 
     if (!isLowerBound) return c.json({ data }, 200);
     return c.json({ data: { ...data, deleted_is_lower_bound: true as const } }, 200);
   }
-  const run = await repeatable(() => askForRemoval(db, scope, defaultDays));
+  const { run, ownId } = await withSettings(scope, async (settings, scope) => {
+    const log = await ownLogOf(c, caller.tenantId, settings, {
+      action: "audit_log.cleanup_started",
+      resource_type: "audit_log",
+    });
+    return repeatable(() => askForRemoval(db, scope, defaultDays, log));
+  });
+  publishOwnLog(c, caller.tenantId, ownId);
   if (!run) throw underHold(0);
   const { removed, state, cutoff } = await removeOldLogs(db, run, Date.now() + removeMs);
   event["logs_removed"] = removed;
