@@ -37,6 +37,7 @@ const changes = z
     }),
     masking: masking.nullable().openapi({
       description: "Takes the place of all rules of masking that the tenant has. Null: none.",
+      examples: [{ keys: [{ key: "national_id", how: "hash" }] }],
     }),
     rate_tier: newRateTier,
     ...retentionChanges,
