@@ -1,4 +1,4 @@
-import type { ExportLine } from "../../db/export-pages.ts";
+import type { ExportChunk } from "../../db/export-pages.ts";
 import { csvHeader, type ExportColumn } from "../../events/csv-columns.ts";
 import type { ExportCompression, ExportFormat } from "../../events/export.ts";
 import { BufferPool } from "./buffer-pool.ts";
@@ -25,12 +25,12 @@ export type PartSize = (number: number) => number;
 export const partSize: PartSize = (number) =>
   (5 + Math.floor((number - 1) / growsEvery)) * mebibyte;
 
-/** Text goes to the encoder in blocks of about this many characters. */
-const blockLength = 64 * 1024;
+/** Text goes to the encoder in blocks of at least this many characters: most chunks as they are. */
+const blockLength = 16 * 1024;
 
 /**
- * Makes parts of lines, each of whole rows. The file is the same bytes whatever pages the rows come in and
- * however often it is put aside; where one part ends and the next begins may differ by 64 KiB of text.
+ * Makes parts of chunks, each of whole ones. The file is the same bytes whatever chunks the rows come in and
+ * however often it is put aside; where one part ends and the next begins may differ by a chunk.
  */
 export class PartCutter {
   private encoder;
@@ -66,12 +66,12 @@ export class PartCutter {
     return this.rows === 0;
   }
 
-  /** Takes a log. Returns a part where this log was its last. */
-  async add({ id, line }: ExportLine): Promise<Part | undefined> {
-    this.block += line;
-    this.rows++;
-    this.firstId ??= id;
-    this.lastId = id;
+  /** Takes some logs. Returns a part where they were its last. */
+  async add({ rows, firstId, lastId, lines }: ExportChunk): Promise<Part | undefined> {
+    this.block += lines;
+    this.rows += rows;
+    this.firstId ??= firstId;
+    this.lastId = lastId;
     if (this.block.length < blockLength) return undefined;
     await this.flush();
     return this.encoder.size() < this.sizeOf(this.number) ? undefined : this.cut();

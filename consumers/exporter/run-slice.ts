@@ -154,8 +154,8 @@ class Slice {
         // It is awaited in the next round; a slice that ends before does not care.
         next.catch(() => {});
       }
-      for (const row of page.rows) {
-        const part = await this.cutter.add(row);
+      for (const chunk of page.chunks) {
+        const part = await this.cutter.add(chunk);
         if (!part) continue;
         await this.upload(part);
         if (this.isOver()) {
