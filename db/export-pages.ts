@@ -3,7 +3,8 @@ import { z } from "zod";
 import { firstIdAt, idTime } from "../events/ids.ts";
 import type { LogFilter } from "../events/log-filter.ts";
 import { asExporter, type Database, DatabaseUnavailable } from "./client.ts";
-import { linesOf, type RowForm, rowSeparator, rowText } from "./export-row-text.ts";
+import { type ExportChunk, readPieces, type ReadPieces } from "./export-pieces.ts";
+import type { RowForm } from "./export-row-text.ts";
 import { logConditions } from "./log-conditions.ts";
 import { auditLogs, pendingIndex } from "./schema.ts";
 
@@ -15,33 +16,15 @@ export type ExportRange = RowForm & {
   upper: string;
 };
 
-/** Some logs of an export, one after the other, as they stand in its file; at least one. */
-export type ExportChunk = { rows: number; firstId: string; lastId: string; lines: string };
-
 /** Logs in id order, the id to go on after, and whether there is nothing behind it. */
-export type ExportPage = { chunks: ExportChunk[]; after: string; isLast: boolean };
-
-/** What became of some pieces of a range. */
-export type ReadPieces = {
-  /** Of the pieces up to the first that was cut, and of that one where its first rows were given. */
+export type ExportPage = {
   chunks: ExportChunk[];
-  /** The first piece, from 0, that has more than was given of it. */
-  cut: number | undefined;
-  /** What was found, given or not. */
-  rows: number;
-  bytes: number;
+  after: string;
+  isLast: boolean;
+  /** To be called when the lines are not needed any more: a later page takes their place. */
+  release: () => void;
 };
 
-/** A page is of at most so many pieces, each of which gives one text. */
-export const maxPieces = 16;
-/** Of the texts before its last one a page has fewer bytes: up to four of them are in memory at once. */
-export const maxPageBytes = 1024 * 1024;
-/** A text of more than one row is not longer. */
-const maxPieceBytes = 512 * 1024;
-/** Rows of a piece, at most. */
-export const maxPieceRows = 1024;
-/** What Postgres puts together of a piece before it can say that it is too long. */
-const maxPieceWork = 64 * 1024 * 1024;
 const countTimeoutMs = 4_000;
 
 /** An export from its filter's `from`, or after the last id that it has, to its bound or its filter's `to`. */
@@ -66,60 +49,6 @@ const within = ({ tenantId, after, upper }: ExportRange): SQL | undefined =>
 
 const selected = ({ tenantId, filter }: ExportRange) =>
   logConditions({ tenantId, userId: null }, filter);
-
-const pieceRow = z.object({
-  n: z.coerce.number(),
-  rows: z.number(),
-  bytes: z.number(),
-  first_id: z.string(),
-  last_id: z.string(),
-  text: z.string().nullable(),
-});
-
-/** Pieces as they stand behind `from`, what selects the logs of each, and where each ends. */
-type Pieces = { from: SQL; condition: SQL | undefined; ends: readonly string[] };
-
-/**
- * Reads pieces, each as one text: to Postgres, SQL over HTTP and the driver every single value costs more than
- * its bytes. One without logs gives nothing.
- *
- * @param limit how many logs of a piece are looked at
- */
-async function readPieces(
-  db: Database,
-  tenantId: string,
-  form: RowForm,
-  { from, condition, ends }: Pieces,
-  limit: number,
-): Promise<ReadPieces> {
-  const longest = Math.floor(maxPieceWork / limit);
-  const reading = sql`
-    select n, rows, bytes, first_id, last_id,
-      case when sum(bytes) over (rows unbounded preceding) - bytes < ${maxPageBytes}::integer then text end as text
-    from ${from}, lateral (
-      select count(*)::integer as rows, sum(size)::integer as bytes, min(id) as first_id, max(id) as last_id,
-        case when max(size) <= ${longest}::integer and (count(*) = 1 or sum(size) <= ${maxPieceBytes}::integer)
-          then string_agg(line, ${rowSeparator(form)}) filter (where size <= ${longest}::integer) end as text
-      from (
-        select id, line, octet_length(line) as size from (
-          select audit_logs.id::text collate "C" as id, ${rowText(form)} as line
-          from audit_logs where ${condition} order by audit_logs.id limit ${limit}::integer
-        ) as log
-      ) as sized
-      having count(*) > 0
-    ) as chunk`;
-  const [found] = await asExporter(db, tenantId, [db.execute(reading)]);
-  const read: ReadPieces = { chunks: [], cut: undefined, rows: 0, bytes: 0 };
-  for (const row of found.rows.map((one) => pieceRow.parse(one)).toSorted((a, b) => a.n - b.n)) {
-    const { n, rows, bytes, first_id: firstId, last_id: lastId, text } = row;
-    read.rows += rows;
-    read.bytes += bytes;
-    if (read.cut !== undefined) continue;
-    if (text !== null) read.chunks.push({ rows, firstId, lastId, lines: linesOf(form, text) });
-    if (text === null || (rows === limit && lastId !== ends[n - 1])) read.cut = n - 1;
-  }
-  return read;
-}
 
 const idList = (ids: readonly string[]): SQL => sql`${`{${ids.join(",")}}`}::uuid[]`;
 

@@ -65,7 +65,7 @@ function jsonObject(
     else ${jsonObject(columns, others)} end`;
 }
 
-/** What a log is made of by Postgres, as one text. Joined by `rowSeparator` they are for `linesOf`. */
+/** What Postgres makes of a log: one text. Joined by `rowSeparator` they are for `linesIn` of text-lines.ts. */
 export function rowText({ format, columns }: RowForm): SQL {
   // Names of columns and constants only. As drizzle's chunks, putting it together takes 5 ms for each page.
   return sql.raw(
@@ -75,22 +75,7 @@ export function rowText({ format, columns }: RowForm): SQL {
   );
 }
 
-/** Stands between logs. Behind a JSON object nothing else can; of CSV see linesOf. */
+/** Stands between logs. In a JSON object there is no line feed; of CSV see linesIn. */
 export function rowSeparator({ format }: RowForm): SQL {
   return sql.raw(format === "csv" ? String.raw`E'\\\n'` : String.raw`E'\n'`);
-}
-
-/**
- * The lines of a file from the texts of logs, of at least one.
- *
- * CSV by RFC 4180: the text form of a row in Postgres (https://www.postgresql.org/docs/current/rowtypes.html#ROWTYPES-IO-SYNTAX)
- * is a record of it, but for the brackets around it and for backslashes, which are doubled. So no row holds a
- * single backslash: that of a separator is found among any values. Quoted is what holds a quote, a comma, a
- * bracket, a backslash or white space; a quote inside is doubled. Null is an empty field, the empty string is `""`.
- */
-export function linesOf({ format }: RowForm, text: string): string {
-  if (format === "jsonl") return `${text}\n`;
-  // Several times faster than replaceAll.
-  const records = text.slice(1, -1).split(")\\\n(").join("\r\n");
-  return `${records.includes("\\") ? records.replaceAll("\\\\", "\\") : records}\r\n`;
 }

@@ -1,14 +1,6 @@
 import { type Database, sqlState } from "../../db/client.ts";
-import {
-  type ExportPage,
-  type ExportRange,
-  maxPageBytes,
-  maxPieceRows,
-  maxPieces,
-  type ReadPieces,
-  readBounds,
-  readRange,
-} from "../../db/export-pages.ts";
+import { type ExportPage, type ExportRange, readBounds, readRange } from "../../db/export-pages.ts";
+import { maxPageBytes, maxPieceRows, maxPieces, type ReadPieces } from "../../db/export-pieces.ts";
 
 /** How many logs a piece looks at: at first, and at most, where the filter selects next to none of them. */
 const firstStep = 32;
@@ -95,12 +87,13 @@ export class ReadAhead {
     await this.readAhead(end);
     const read = await stretch.read;
     this.learn(stretch, ends.length, read);
-    const { chunks, cut } = read;
-    if (cut === undefined) return { chunks, after: end, isLast: end === this.range.upper };
+    const { chunks, cut, release } = read;
+    if (cut === undefined) return { chunks, after: end, isLast: end === this.range.upper, release };
     // What was not given begins behind the rows that were, or behind the piece before.
     const given =
       [chunks.at(-1)?.lastId ?? after, ends[cut - 1] ?? after].toSorted().at(-1) ?? after;
-    if (given > after) return { chunks, after: given, isLast: false };
+    if (given > after) return { chunks, after: given, isLast: false, release };
+    release();
     this.ahead = [];
     this.limit = Math.max(Math.floor(stretch.limit / 4), 1);
     return undefined;

@@ -4,9 +4,9 @@ import {
   countRange,
   type ExportPage,
   type ExportRange,
-  maxPieces,
   readLinesById,
 } from "../../db/export-pages.ts";
+import { maxPieces } from "../../db/export-pieces.ts";
 import { firstIdAt, idTime } from "../../events/ids.ts";
 import { countFound, findIds, type SearchRange } from "../../search/export-ids.ts";
 import { ReadAhead } from "./read-ahead.ts";
@@ -58,15 +58,16 @@ async function searchedPage(
   const [first] = ids;
   const last = ids.at(-1);
   if (first === undefined || last === undefined)
-    return { chunks: [], after: range.upper, isLast: true };
-  const { chunks, cut, ends } = await readLinesById(db, tenantId, form, ids, pieceRows);
-  if (cut === undefined) return { chunks, after: last, isLast };
+    return { chunks: [], after: range.upper, isLast: true, release() {} };
+  const { chunks, cut, ends, release } = await readLinesById(db, tenantId, form, ids, pieceRows);
+  if (cut === undefined) return { chunks, after: last, isLast, release };
   // Large rows: the ids behind them are found again.
   const readTo = ends[cut - 1];
-  if (readTo !== undefined) return { chunks, after: readTo, isLast: false };
+  if (readTo !== undefined) return { chunks, after: readTo, isLast: false, release };
+  release();
   const few = ids.slice(0, maxPieces);
-  const alone = await readLinesById(db, tenantId, form, few, 1);
-  const end = few.at(-1) ?? first;
-  const given = alone.cut === undefined ? end : (few[alone.cut - 1] ?? first);
-  return { chunks: alone.chunks, after: given, isLast: isLast && given === last };
+  const single = await readLinesById(db, tenantId, form, few, 1);
+  const end = single.cut === undefined ? few.at(-1) : few[single.cut - 1];
+  const after = end ?? first;
+  return { ...single, after, isLast: isLast && after === last };
 }

@@ -78,6 +78,7 @@ async function makeAgain(
       await cutter.add(chunk);
       rows += chunk.rows;
     }
+    page.release();
     if (rows > part.rows) break;
     if (page.isLast) break;
     after = page.after;

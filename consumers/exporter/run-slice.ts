@@ -14,7 +14,7 @@ import {
 import type { ExportRow } from "../../db/exports.ts";
 import { contentType, exportKey, fileName, tailKey } from "../../events/export-files.ts";
 import { sha256Hex } from "../../events/sha256.ts";
-import type { BufferPool } from "./buffer-pool.ts";
+import type { BufferPool } from "../../platform/buffer-pool.ts";
 import type { DatabaseConfig } from "../../platform/config.ts";
 import { ExportRefused, UploadGone } from "./export-errors.ts";
 import { finishExport } from "./finish-export.ts";
@@ -163,6 +163,7 @@ class Slice {
           return "more";
         }
       }
+      page.release();
       if (page.isLast) break;
       if (this.cutter.isEmpty ? this.isOver() : this.isLongOver()) {
         await this.uploading;

@@ -59,5 +59,7 @@ test("an export waits for a log that was stored before it was asked for and comm
   await client.query("commit");
   expect(await isSettled(db, tenantId, row.upperId, false)).toBe(true);
   const { chunks } = await readRange(db, exportRange(row), [row.upperId], 10);
-  expect(chunks.map(({ lines }) => lines)).toEqual([`${rows[0]?.id}\r\n`]);
+  expect(chunks.map(({ lines }) => new TextDecoder().decode(lines))).toEqual([
+    `${rows[0]?.id}\r\n`,
+  ]);
 });

@@ -1,7 +1,8 @@
 import { sql } from "drizzle-orm";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { linesOf, type RowForm, rowSeparator, rowText } from "../../db/export-row-text.ts";
+import { type RowForm, rowSeparator, rowText } from "../../db/export-row-text.ts";
+import { linesIn } from "../../db/text-lines.ts";
 import { type AuditLog, auditLogJson, jsonFields } from "../../events/audit-log.ts";
 import { type ExportColumn, exportColumns } from "../../events/csv-columns.ts";
 import { rowsOf } from "./database.ts";
@@ -85,7 +86,15 @@ async function fileOf(form: RowForm, logs: readonly object[]): Promise<string> {
   const [row] = await rowsOf(sql`
     select string_agg(${rowText(form)}, ${rowSeparator(form)}) as text
     from json_populate_recordset(null::audit_logs, ${JSON.stringify(logs)}::json) as audit_logs`);
-  return linesOf(form, String(row?.["text"]));
+  return linesOf(form, row?.["text"]);
+}
+
+/** As they are made of a text that came in as JSON. */
+function linesOf({ format }: RowForm, text: unknown): string {
+  const json = new TextEncoder().encode(`${JSON.stringify(text)},`);
+  const { lines, end } = linesIn(format, json, 1);
+  expect(end).toBe(json.length - 1);
+  return new TextDecoder().decode(lines);
 }
 
 const csv = (columns: readonly ExportColumn[]): RowForm => ({ format: "csv", columns });
@@ -158,6 +167,20 @@ describe("a line of CSV", () => {
     );
   });
 
+  test("is the same however SQL over HTTP escapes its characters", () => {
+    const text = '(a,"é 😀 \u0001 /\t",\uFEFF)\\\n(b,"\b\f\r\n","c:\\\\d")';
+    const numbered = JSON.stringify(text).replaceAll(
+      /[\u0080-\uFFFF]/g,
+      (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    );
+    for (const json of [JSON.stringify(text), numbered, numbered.replaceAll("/", "\\/")]) {
+      const { lines } = linesIn("csv", new TextEncoder().encode(json), 1);
+      expect(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(lines)).toBe(
+        'a,"é 😀 \u0001 /\t",\uFEFF\r\nb,"\b\f\r\n","c:\\d"\r\n',
+      );
+    }
+  });
+
   test("leaves harmless values as they are", async () => {
     const values = [
       "a",
@@ -190,7 +213,7 @@ describe("a line of CSV", () => {
     expect(line).toBe('2026-01-31T09:30:00.500Z,,,"[""/a""]"\r\n');
     const [stored] = await rowsOf(sql`
       select ${rowText(csv(["metadata"]))} as text from (select ${metadata}::json as metadata) as audit_logs`);
-    const [[field] = []] = parseCsv(linesOf(csv(["metadata"]), String(stored?.["text"])));
+    const [[field] = []] = parseCsv(linesOf(csv(["metadata"]), stored?.["text"]));
     expect(field?.value).toBe(metadata);
   });
 
