@@ -1,7 +1,7 @@
 import type { ExportFormat } from "../events/export.ts";
 
 const [tab, lineFeed, formFeed, carriageReturn, backspace] = [9, 10, 12, 13, 8];
-const [quote, openBracket, backslash] = [34, 40, 92];
+const [quote, openBracket, backslash, openBrace] = [34, 40, 92, 123];
 /** What stands behind a backslash in JSON, and what it means. */
 const [n, t, r, b, f, u] = [110, 116, 114, 98, 102, 117];
 
@@ -26,7 +26,8 @@ export type Lines = {
  */
 export function linesIn(format: ExportFormat, bytes: Uint8Array, start: number): Lines {
   const isCsv = format === "csv";
-  if (isCsv && bytes[start] !== openBracket) throw new Error("A text of rows begins otherwise.");
+  if (bytes[start] !== (isCsv ? openBracket : openBrace))
+    throw new Error("A text of rows begins otherwise.");
   const first = isCsv ? start + 1 : start;
   let to = first;
   let at = first;
