@@ -1,5 +1,14 @@
 import { cloudflareTest } from "@cloudflare/vitest-pool-workers";
 import { defineConfig } from "vitest/config";
+import { allRateLimits, windowSeconds } from "./worker/limits/rate-limits.ts";
+
+/** As deployed: tests have tenants of their own, and those that run into a limit put theirs in the tier `low`. */
+const ratelimits = Object.fromEntries(
+  allRateLimits().map(([name, limit]) => [
+    name,
+    { namespace_id: name, simple: { limit, period: windowSeconds } } as const,
+  ]),
+);
 
 export default defineConfig({
   test: {
@@ -26,6 +35,7 @@ export default defineConfig({
               compatibilityDate: "2026-10-01",
               compatibilityFlags: ["nodejs_compat"],
               bindings: inject("workerEnv"),
+              ratelimits,
               assets: { directory: "dist/docs", binding: "ASSETS" },
               durableObjects: {
                 EXPORT_POLLER: { className: "ExportPoller", useSQLite: true },

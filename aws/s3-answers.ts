@@ -52,6 +52,13 @@ export function nameOf(status: number): string {
   return { 403: "AccessDenied", 404: "NotFound" }[status] ?? `HTTP ${status}`;
 }
 
+/** The name of the error that an answer's body holds. What is no name goes no further: exports show it to readers. */
+export function errorCode(text: string): string | undefined {
+  if (!text.includes("<Error>")) return undefined;
+  const code = element(text, "Code") ?? "";
+  return /^[A-Za-z]\w{0,63}$/.test(code) ? code : "UnnamedError";
+}
+
 /** What stands in an element of S3's answers, whose names are never nested in themselves. */
 export const element = (xml: string, name: string): string | undefined => {
   const found = new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1];

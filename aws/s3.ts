@@ -2,7 +2,15 @@ import { AwsClient } from "aws4fetch";
 import type { S3Config } from "../platform/config.ts";
 import { timedHop } from "../platform/hop-times.ts";
 import { retryAfterMs, type RetryPolicy, withRetries } from "../platform/retry.ts";
-import { element, elements, errorStatus, escapeXml, nameOf, S3Error } from "./s3-answers.ts";
+import {
+  element,
+  elements,
+  errorCode,
+  errorStatus,
+  escapeXml,
+  nameOf,
+  S3Error,
+} from "./s3-answers.ts";
 import { type S3Call, s3Call } from "./s3-call.ts";
 
 /** One client for one request or slice of work. */
@@ -79,7 +87,7 @@ export function connectS3(
     const isData = response.ok && action === "GetObject";
     const text = isData ? "" : new TextDecoder().decode(bytes);
     // S3 can put an error into the body of a 200: of Complete it says so itself.
-    const code = text.includes("<Error>") ? element(text, "Code") : undefined;
+    const code = errorCode(text);
     if (!response.ok)
       throw new S3Error(action, code ?? nameOf(response.status), response.status, {
         retryAfterMs: retryAfterMs(response.headers.get("Retry-After"), Date.now()),

@@ -4,6 +4,7 @@ import { findWorkerd } from "../local/workerd/start-workerd.ts";
 import { Client, tokenOf } from "./client.ts";
 import { Database } from "./database.ts";
 import { seededRandom } from "./entries.ts";
+import { benchmarkFlood, floodKey } from "./flood.ts";
 import { startLoader } from "./load-process.ts";
 import { benchmarkExports } from "./export-benchmark.ts";
 import { load, measureAll, measureYardstick } from "./measure.ts";
@@ -49,7 +50,8 @@ export async function runBenchmark(
   if (busyBefore > 0.2) progress(`This machine is ${Math.round(busyBefore * 100)} % busy already.`);
   const system = await startSystem(stops, profileDir !== undefined, progress);
   void system.broken.then(broken);
-  const isApi = only?.some((key) => key !== exportKey) ?? true;
+  const isApi = only?.some((key) => key !== exportKey && key !== floodKey) ?? true;
+  const isFlood = only?.includes(floodKey) ?? true;
   const isExport = only?.includes(exportKey) ?? true;
   const api = isApi ? await benchmarkApi(options, system, stops, progress) : nothingMeasured;
   return {
@@ -58,6 +60,9 @@ export async function runBenchmark(
     connections,
     seconds,
     ...api,
+    flood: isFlood
+      ? await benchmarkFlood(system, connections, seededRandom(2), stops, progress)
+      : undefined,
     exports: isExport
       ? await benchmarkExports(system, options.exportRows, profileDir, progress)
       : undefined,

@@ -8,11 +8,17 @@ import { latencyOf } from "./statistics.ts";
 export const loadJob = z.object({
   port: z.int(),
   connections: z.int().positive(),
+  /** Between an answer and the connection's next request. */
+  pauseMs: z.number().nonnegative().optional(),
   warmUpMs: z.number().nonnegative(),
   measureMs: z.number().positive(),
   /** Whole HTTP requests, sent in turn. */
   requests: z.array(z.string()).min(1),
   status: z.int(),
+  /** Another one that is as good. */
+  orStatus: z.int().optional(),
+  /** One that is neither measured nor wrong. */
+  refusedStatus: z.int().optional(),
   /** What every body has to hold; empty for anything. */
   contains: z.string(),
   /** Processes whose CPU time is wanted. */
@@ -25,6 +31,8 @@ export const loadResult = z.object({
   /** Answered as they should be, and begun after the warm-up. */
   requests: z.int(),
   latencyMs: z.object({ p50: z.number(), p95: z.number(), p99: z.number() }).optional(),
+  /** Answered with refusedStatus, or cut off where that may be. */
+  refused: z.int(),
   errors: z.int(),
   firstError: z.string().optional(),
   cpuSeconds: z.array(z.number().nullable()),
@@ -92,11 +100,13 @@ export async function runLoad(job: LoadJob): Promise<LoadResult> {
   const requests = job.requests.map((text) => Buffer.from(text));
   const times: number[] = [];
   let errors = 0;
+  let refused = 0;
   let firstError: string | undefined;
   let sent = 0;
   const measureFrom = performance.now() + job.warmUpMs;
   const end = measureFrom + job.measureMs;
 
+  const isGood = (status: number) => status === job.status || status === job.orStatus;
   const fail = (reason: string): void => {
     errors += 1;
     firstError ??= reason.slice(0, 500);
@@ -105,15 +115,21 @@ export async function runLoad(job: LoadJob): Promise<LoadResult> {
     let connection = new Connection(job.port);
     while (performance.now() < end) {
       const request = requests[sent++ % requests.length] ?? Buffer.alloc(0);
+      // A server that refuses without reading the body closes the connection.
+      if (connection.isBroken) connection = new Connection(job.port);
       const began = performance.now();
       try {
         const { status, body } = await connection.exchange(request);
         const now = performance.now();
-        if (status !== job.status || !body.includes(job.contains)) fail(`${status} ${body}`);
-        else if (now >= measureFrom && now < end) times.push(now - began);
+        const isMeasured = now >= measureFrom && now < end;
+        if (status === job.refusedStatus) refused += 1;
+        else if (!isGood(status) || !body.includes(job.contains)) fail(`${status} ${body}`);
+        else if (isMeasured) times.push(now - began);
+        if (job.pauseMs !== undefined) await sleep(job.pauseMs);
       } catch (error) {
-        fail(String(error));
-        if (connection.isBroken) connection = new Connection(job.port);
+        // Who refuses a request without reading its body may close before all of it was sent.
+        if (job.refusedStatus !== undefined && connection.isBroken) refused += 1;
+        else fail(String(error));
         await sleep(100);
       }
     }
@@ -133,6 +149,7 @@ export async function runLoad(job: LoadJob): Promise<LoadResult> {
   return {
     seconds,
     requests: times.length,
+    refused,
     errors,
     busy,
     cpuSeconds: after.map((used, n) => {

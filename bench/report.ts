@@ -1,6 +1,7 @@
 import { availableParallelism, cpus } from "node:os";
 import type { ExportReport } from "./export-benchmark.ts";
 import { exportLines } from "./export-report.ts";
+import { floodLines, type FloodReport } from "./flood.ts";
 import type { Measured } from "./measure.ts";
 import { bulkSize } from "./scenarios.ts";
 import type { Searchable } from "./searchable.ts";
@@ -21,6 +22,7 @@ export type Report = ApiReport & {
   busyBefore: number;
   connections: number;
   seconds: number;
+  flood: FloodReport | undefined;
   exports: ExportReport | undefined;
   warnings: string[];
 };
@@ -58,6 +60,7 @@ export function reportText(report: Report): string {
     ...(measured.length === 0 ? [] : rateLines(measured, yardsticks)),
     ...measured.flatMap(indexingLine),
     ...rawInsertLine(report),
+    ...(report.flood ? floodLines(report.flood) : []),
     ...(report.exports ? exportLines(report.exports) : []),
     ...(searchable
       ? [

@@ -4,18 +4,19 @@ import { parseArgs } from "node:util";
 import { stopAllChildren } from "../local/child.ts";
 import { runBenchmark } from "./benchmark.ts";
 import { reportText } from "./report.ts";
+import { floodKey } from "./flood.ts";
 import { bulkSize, exportKey, scenarioKeys } from "./scenarios.ts";
 import type { Stops } from "./system.ts";
 
-const onlyKeys = [...scenarioKeys, exportKey];
+const onlyKeys = [...scenarioKeys, floodKey, exportKey];
 
 const usage = `npm run bench -- [--seconds 8] [--connections 16] [--logs 10000] [--probes 16]
                  [--export-rows 100000] [--only ${onlyKeys.join(",")}]
                  [--json FILE] [--profile DIR]
 
 Measures the API's bundle in workerd, over Postgres, SQS and OpenSearch on this machine, against a
-Worker that only answers 204; then the exporter's, against COPY by the same Postgres. Takes about
-four minutes.
+Worker that only answers 204; a quiet tenant beside another's flood; then the exporter's, against
+COPY by the same Postgres. Takes about six minutes.
 
 --seconds      length of each measured window
 --connections  requests under way at the same time

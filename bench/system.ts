@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { startBackends } from "../local/stack.ts";
-import { bundleWorker } from "../local/workerd/bundle-worker.ts";
+import { bundleWorker, readRateLimits } from "../local/workerd/bundle-worker.ts";
 import { startWorkerd, type Workerd } from "../local/workerd/start-workerd.ts";
 import type { WorkerService } from "../local/workerd/workerd-config.ts";
 import { firstPoller } from "../platform/poller-names.ts";
@@ -13,6 +13,8 @@ export type System = {
   /** Loopback ports of the API and of the Worker that only answers 204: one process, so one yardstick. */
   apiPort: number;
   noContentPort: number;
+  /** The same API with the rate limits that it is deployed with: the other one has none. */
+  limitedPort: number;
   api: Served;
   indexer: Served;
   /** Its inspector is open always: it tells what the isolate holds. */
@@ -66,7 +68,10 @@ export async function startSystem(
   ]);
   onProgress("bundled");
 
-  const onOutput = (line: string): void => void warnings.push(line);
+  const onOutput = (line: string): void => {
+    // One of the two APIs has no limits, which is meant.
+    if (!line.includes('"rate_limits_missing"')) warnings.push(line);
+  };
   const common = { dir: workersDir, inspect, onOutput };
   const startConsumer = async (name: string, worker: WorkerService, isWatched = inspect) => {
     const config = await consumerSide(worker, workersDir);
@@ -83,10 +88,15 @@ export async function startSystem(
   const apiConfig = await apiSide(api, wakeUrls, workersDir);
   const front = await startWorkerd({ ...common, name: "api", config: apiConfig });
   stops.push(() => front.stop());
-  const { api: apiPort = 0, "no-content": noContentPort = 0 } = front.ports;
+  const {
+    api: apiPort = 0,
+    "no-content": noContentPort = 0,
+    limited: limitedPort = 0,
+  } = front.ports;
   return {
     apiPort,
     noContentPort,
+    limitedPort,
     api: { pid: front.pid, service: api.name, inspectorPort: front.ports["inspector"] },
     indexer: { pid: behind.pid, service: indexer.name, inspectorPort: behind.ports["inspector"] },
     exporter: {
@@ -134,6 +144,13 @@ async function apiSide(api: WorkerService, wakeUrls: ReadonlyMap<string, string>
     fileURLToPath(new URL("no-content.ts", import.meta.url)),
     join(dir, "no-content.js"),
   );
+  // Its Durable Objects are the other one's.
+  const limited: WorkerService = {
+    ...api,
+    name: `${api.name}-limited`,
+    classes: [],
+    rateLimits: readRateLimits("wrangler.toml"),
+  };
   const elsewhere = api.objects.filter((object) => object.service !== api.name);
   const relays = [...Map.groupBy(elsewhere, (object) => object.service)].map(
     async ([service, objects]): Promise<WorkerService> => {
@@ -145,10 +162,11 @@ async function apiSide(api: WorkerService, wakeUrls: ReadonlyMap<string, string>
     },
   );
   return {
-    workers: [api, plainWorker(api, "no-content"), ...(await Promise.all(relays))],
+    workers: [api, limited, plainWorker(api, "no-content"), ...(await Promise.all(relays))],
     sockets: [
       { name: "api", service: api.name },
       { name: "no-content", service: "no-content" },
+      { name: "limited", service: limited.name },
     ],
     objectsDir: join(dir, "objects"),
   };

@@ -2,7 +2,9 @@ import { neon, NeonDbError, neonConfig } from "@neondatabase/serverless";
 import { sql, type SQL } from "drizzle-orm";
 import type { BatchItem, BatchResponse } from "drizzle-orm/batch";
 import { drizzle, type NeonHttpDatabase } from "drizzle-orm/neon-http";
+import { z } from "zod";
 import type { Admission, TenantScope } from "../events/tenant-scope.ts";
+import { type TenantSettings, tenantSettings } from "../events/tenant-settings.ts";
 import type { DatabaseConfig } from "../platform/config.ts";
 import { ApiError } from "../platform/errors.ts";
 import { timedHop } from "../platform/hop-times.ts";
@@ -83,7 +85,8 @@ type Role =
   | "audit_exporter"
   | "audit_indexer"
   | "audit_maintenance"
-  | "audit_operator";
+  | "audit_operator"
+  | "audit_retention";
 
 type Statements = readonly [BatchItem<"pg">, ...BatchItem<"pg">[]];
 
@@ -94,6 +97,7 @@ type Statements = readonly [BatchItem<"pg">, ...BatchItem<"pg">[]];
  *
  * @param timeoutMs bound of each statement, in the database
  * @throws ApiError `tenant_unknown`, `tenant_suspended` or `unauthenticated` for a request that is not admitted
+ * @throws SettingsChanged for one that goes by other settings than the tenant has
  * @throws DatabaseUnavailable when no answer came, or the database refused for a passing reason
  */
 export async function inTenant<T extends Statements>(
@@ -104,7 +108,9 @@ export async function inTenant<T extends Statements>(
 ): Promise<BatchResponse<T>> {
   const first = settings(db, "audit_api", timeoutMs, scope);
   if (!scope.admission) return runBatch(db, first, statements);
-  const [, ...results] = await runBatch(db, first, [admit(db, scope.admission), ...statements]);
+  const admitted = admit(db, scope.admission);
+  const [{ rows }, ...results] = await runBatch(db, first, [admitted, ...statements]);
+  scope.admission.onRateTier?.(rateTier.parse(rows[0]).rate_tier);
   return results as BatchResponse<T>;
 }
 
@@ -122,6 +128,25 @@ export async function asExporter<T extends Statements>(
   );
 }
 
+/**
+ * Like inTenant, for the role that removes logs: it sees one tenant at a time, and of its logs the ids only.
+ *
+ * @param defaultDays how long logs are kept where the tenant has set nothing; null: for ever
+ */
+export async function asRetention<T extends Statements>(
+  db: Database,
+  { tenantId, defaultDays }: { tenantId: string; defaultDays: number | null },
+  statements: T,
+  timeoutMs = statementTimeoutMs,
+): Promise<BatchResponse<T>> {
+  const first = settings(db, "audit_retention", timeoutMs, { tenantId, userId: null });
+  const setDefault = db.execute(
+    sql`select set_config('app.default_retention_days', ${String(defaultDays ?? "")}, true)`,
+  );
+  const [, ...results] = await runBatch(db, first, [setDefault, ...statements]);
+  return results as BatchResponse<T>;
+}
+
 /** Like inTenant, for work that belongs to no tenant: most of these roles see every tenant's rows. */
 export async function asRole<T extends Statements>(
   db: Database,
@@ -131,10 +156,15 @@ export async function asRole<T extends Statements>(
   return runBatch(db, settings(db, role, statementTimeoutMs), statements);
 }
 
-function admit(db: Database, { issuedAt, mustBeKnown }: Admission) {
+function admit(db: Database, { issuedAt, mustBeKnown, settingsVersion }: Admission) {
   // As text: JSON has no Infinity.
-  return db.execute(sql`select admit(to_timestamp(${String(issuedAt)}::float8), ${mustBeKnown})`);
+  const issued = sql`to_timestamp(${String(issuedAt)}::float8)`;
+  return db.execute(
+    sql`select admit(${issued}, ${mustBeKnown}, ${settingsVersion ?? null}::integer),
+      (select rate_tier from tenants where id = app_tenant()) as rate_tier`,
+  );
 }
+const rateTier = z.object({ rate_tier: z.string().nullable() });
 
 /**
  * The first statement of a batch. Those behind it see at least what its `is_replayed` is true of. No JIT: to
@@ -150,7 +180,8 @@ function settings(db: Database, role: Role, timeoutMs: number, scope?: TenantSco
     set_config('statement_timeout', ${String(timeoutMs)}, true),
     set_config('jit', 'off', true),
     set_config('app.tenant_id', ${scope?.tenantId ?? ""}, true),
-    set_config('app.user_id', ${scope?.userId ?? ""}, true)`;
+    set_config('app.user_id', ${scope?.userId ?? ""}, true),
+    set_config('app.user_hash', ${scope?.userHash ?? ""}, true)`;
 }
 
 async function runBatch<T extends Statements>(
@@ -165,13 +196,13 @@ async function runBatch<T extends Statements>(
   } catch (error) {
     if (error instanceof ReplicaBehind) throw error;
     const refusal = refusals[sqlState(error) ?? ""];
-    if (refusal) throw refusal();
+    if (refusal) throw refusal(sqlDetail(error) ?? "");
     throw isPassing(error) ? new DatabaseUnavailable(error) : withoutValues(error);
   }
 }
 
 /** What admit() raises, by its SQLSTATE. */
-const refusals: Record<string, () => ApiError> = {
+const refusals: Record<string, (detail: string) => ApiError> = {
   AL001: () =>
     new ApiError(
       "tenant_unknown",
@@ -182,7 +213,19 @@ const refusals: Record<string, () => ApiError> = {
     new ApiError("unauthenticated", "The token was ended by its tenant. Get a new one.", {
       headers: { "WWW-Authenticate": 'Bearer error="invalid_token"' },
     }),
+  AL004: (detail) => new SettingsChanged(tenantSettings.parse(JSON.parse(detail))),
 };
+
+/** The tenant has other settings than the request went by. Nothing is done: see withSettings. */
+export class SettingsChanged extends ApiError {
+  readonly settings: TenantSettings;
+
+  constructor(settings: TenantSettings) {
+    super("database_unavailable", "The tenant's settings are changing. Try again.");
+    this.name = "SettingsChanged";
+    this.settings = settings;
+  }
+}
 
 /** No answer in time, or one that a later try may change. Nothing is known of what was to be written. */
 export class DatabaseUnavailable extends ApiError {

@@ -8,6 +8,7 @@ import { asRole, type Database } from "./client.ts";
 export type CounterName =
   | "logs_stored"
   | "logs_indexed"
+  | "logs_removed"
   | "repairs"
   | "degraded_searches"
   | "export_rows"
@@ -95,7 +96,14 @@ export type ServiceFigures = {
   /** By kind. */
   repairs: Record<string, number>;
   degradedSearches: number;
+  logsRemoved: number;
+  indexRemovals: IndexRemovals;
 };
+
+/** Tenants that the index may still have logs of which are gone, and since when the first of them waits. */
+export type IndexRemovals = { tenants: number; oldestAgeSeconds: number };
+
+const removalsRow = z.object({ tenants: z.coerce.number(), age: z.coerce.number() });
 
 const safeRow = z.object({ ms: z.coerce.number(), lost_from: z.coerce.number().nullable() });
 const figuresRow = outboxRow.extend({
@@ -108,7 +116,7 @@ const exportRows = z.array(z.object({ status: z.enum(exportStatuses), n: z.coerc
  * one statement, so that a log which leaves the one for the other in between is counted once.
  */
 export async function readServiceFigures(db: Database): Promise<ServiceFigures> {
-  const [safe, figures, exports] = await asRole(db, "audit_operator", [
+  const [safe, figures, exports, removals] = await asRole(db, "audit_operator", [
     // Before the outbox is read: see the settled mark.
     db.execute(sql`
       select floor(extract(epoch from safe_time()) * 1000) as ms,
@@ -120,8 +128,13 @@ export async function readServiceFigures(db: Database): Promise<ServiceFigures> 
       ) as counters
       from pending_index`),
     db.execute(sql`select status, count(*) as n from export_pipelines group by status`),
+    db.execute(sql`
+      select count(*) as tenants,
+        coalesce(extract(epoch from clock_timestamp() - min(waiting_since)), 0) as age
+      from index_removals where waiting_since is not null`),
   ]);
   const row = figuresRow.parse(figures.rows[0]);
+  const { tenants, age } = removalsRow.parse(removals.rows[0]);
   const { ms: safeMs, lost_from: lostMs } = safeRow.parse(safe.rows[0]);
   const pendingMs = row.oldest === null ? safeMs : idTime(row.oldest);
   const searchableMs = Math.min(safeMs, pendingMs, lostMs ?? safeMs);
@@ -137,5 +150,7 @@ export async function readServiceFigures(db: Database): Promise<ServiceFigures> 
     exportBytes: total("export_bytes"),
     repairs: Object.fromEntries(parts("repairs").map(({ part, value }) => [part, value])),
     degradedSearches: total("degraded_searches"),
+    logsRemoved: total("logs_removed"),
+    indexRemovals: { tenants, oldestAgeSeconds: Math.max(0, age) },
   };
 }

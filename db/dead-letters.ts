@@ -218,6 +218,8 @@ export async function reviveLetters(db: Database, ids: readonly string[]): Promi
           due_at = clock_timestamp() + interval '60 seconds'
       from dead_letters
       where dead_letters.id = any(${wanted}) and export_pipelines.status = 'FAILED'
+        -- Later, retention may have removed what it covers.
+        and finished_at > clock_timestamp() - interval '7 days'
         and (export_pipelines.tenant_id, export_pipelines.id) = (dead_letters.tenant_id, dead_letters.export_id)`),
     closeStatement(db, ids),
   ]);

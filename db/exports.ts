@@ -45,7 +45,7 @@ export async function startExport(
     const { claim, isMine, keep, read, firstId } = keyStatements(db, scope, key, nonce);
     const [, , , kept, rows] = await inTenant(db, scope, [
       db.execute(beginClaims),
-      claim(sql`true`),
+      claim(),
       db.execute(sql`
         with started as (
           insert into export_pipelines (
@@ -134,6 +134,9 @@ const pendingAgain = {
   errorMessage: null,
 } as const;
 
+/** For so long a failed export can be tried again: retention keeps what it covers for a day more. */
+const canBeRetried = sql`finished_at > clock_timestamp() - interval '7 days'`;
+
 /** Makes a failed export pending again, at its checkpoint; once for an idempotency key, where there is one. */
 export async function retryExport(
   db: Database,
@@ -142,7 +145,7 @@ export async function retryExport(
   key: IdempotencyKey | undefined,
 ): Promise<DoneOnce<ChangedExport>> {
   if (key === undefined) {
-    const changed = await change(db, scope, id, ["FAILED"], pendingAgain);
+    const changed = await change(db, scope, id, ["FAILED"], pendingAgain, canBeRetried);
     return { outcome: "done", isReplay: false, ...changed };
   }
   const done = await underKey(async (nonce, nonces) => {
@@ -150,11 +153,11 @@ export async function retryExport(
     const update = db
       .update(exportPipelines)
       .set(pendingAgain)
-      .where(and(isExportOf(scope, id), eq(exportPipelines.status, "FAILED"), isMine))
+      .where(and(isExportOf(scope, id), eq(exportPipelines.status, "FAILED"), canBeRetried, isMine))
       .returning({ id: exportPipelines.id });
     const [, , , kept, rows] = await inTenant(db, scope, [
       db.execute(beginClaims),
-      claim(sql`true`),
+      claim(),
       // Where it was not failed the key stands for nothing, and is free.
       db.execute(sql`
         with changed as ${update} ${keep(sql`(select array_agg(id) from changed)`, sql`1`)}`),
@@ -176,12 +179,13 @@ async function change(
   id: string,
   from: ExportStatus[],
   changes: PgUpdateSetSource<typeof exportPipelines>,
+  condition?: SQL,
 ): Promise<ChangedExport> {
   const [changed, rows] = await inTenant(db, scope, [
     db
       .update(exportPipelines)
       .set(changes)
-      .where(and(isExportOf(scope, id), inArray(exportPipelines.status, from)))
+      .where(and(isExportOf(scope, id), inArray(exportPipelines.status, from), condition))
       .returning({ id: exportPipelines.id }),
     db.select().from(exportPipelines).where(isExportOf(scope, id)),
   ]);

@@ -32,16 +32,11 @@ export function keyStatements(
   const isRow = sql`(tenant_id, sub, scope, key) = (${tenantId}, ${sub}, ${scope}, ${key})`;
   const isMine = sql`exists (select from idempotency_keys where ${isRow} and nonce = ${nonce}::uuid)`;
   return {
-    /**
-     * Takes the key, where no one has it. What it was used for is forgotten after 24 hours.
-     *
-     * @param condition without which it is not taken
-     */
-    claim: (condition: SQL) =>
+    /** Takes the key, where no one has it. What it was used for is forgotten after 24 hours. */
+    claim: () =>
       db.execute(sql`
         insert into idempotency_keys (tenant_id, sub, scope, key, body_mac, nonce, created_at)
-        select ${tenantId}, ${sub}, ${scope}, ${key}, ${bodyMac}, ${nonce}::uuid, ${batchTime}
-        where ${condition}
+        values (${tenantId}, ${sub}, ${scope}, ${key}, ${bodyMac}, ${nonce}::uuid, ${batchTime})
         on conflict (tenant_id, sub, scope, key) do update set
           body_mac = excluded.body_mac, nonce = excluded.nonce, ids = null, made = null,
           created_at = excluded.created_at

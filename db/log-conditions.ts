@@ -2,6 +2,7 @@ import { and, eq, gte, inArray, lt, not, or, type SQL, sql } from "drizzle-orm";
 import { firstIdAt } from "../events/ids.ts";
 import { exactFields, isIpPattern, type LogFilter } from "../events/log-filter.ts";
 import type { SearchTerm } from "../events/search-terms.ts";
+import { ownUserIds } from "../events/own-user-ids.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { auditLogs } from "./schema.ts";
 
@@ -15,7 +16,7 @@ export function logConditions(scope: TenantScope, filter: LogFilter): SQL | unde
     eq(auditLogs.tenant_id, scope.tenantId),
     gte(auditLogs.id, firstIdAt(filter.from ?? 0)),
     lt(auditLogs.id, firstIdAt(filter.to ?? Number.MAX_SAFE_INTEGER)),
-    scope.userId === null ? undefined : eq(auditLogs.user_id, scope.userId),
+    anyValue(auditLogs.user_id, ownUserIds(scope) ?? []),
     ...exactFields.map((field) => anyValue(auditLogs[field], filter.exact[field] ?? [])),
     anyValue(auditLogs.email_hash, filter.email_hash),
     or(...filter.action.map(actionIs)),

@@ -28,7 +28,8 @@ const isReindexed = sql<boolean>`exists (
 
 /**
  * The logs that still wait, of those that are asked for, in id order: as many as fit a batch, and at
- * least one. Ask again for the rest.
+ * least one. Ask again for the rest. Rows whose log is gone, by retention, leave the outbox: nobody could ever
+ * index them, and the tenant's mark would wait for them for ever.
  */
 export async function readPendingLogs(
   db: Database,
@@ -72,7 +73,18 @@ export async function readPendingLogs(
     )
     .where(sql`coalesce(${sized.before}, 0) < ${maxBatchBytes}`)
     .orderBy(asc(auditLogs.id));
-  const [rows] = await asRole(db, "audit_indexer", [query]);
+  const [rows] = await asRole(db, "audit_indexer", [
+    query,
+    db.execute(sql`
+      delete from pending_index using ${keysAsRows(keys)}
+      where (pending_index.tenant_id, pending_index.log_id) = (wanted.tenant_id, wanted.log_id)
+        and (
+          -- LIMIT keeps it a look-up by key.
+          select audit_logs.id from audit_logs
+          where (audit_logs.tenant_id, audit_logs.id) = (pending_index.tenant_id, pending_index.log_id)
+          limit 1
+        ) is null`),
+  ]);
   return rows.map(logOfRow);
 }
 

@@ -8,6 +8,7 @@ import {
   shownFilters,
   storedFilter,
 } from "../events/export.ts";
+import { masking } from "../events/masking.ts";
 import {
   bigint,
   boolean,
@@ -46,6 +47,14 @@ export const tenants = pgTable("tenants", {
   name: text("name"),
   status: text("status", { enum: ["active", "suspended"] }).notNull(),
   tokensNotBefore: at("tokens_not_before"),
+  masking: parsedJson("masking", masking),
+  settingsVersion: integer("settings_version").notNull(),
+  rateTier: text("rate_tier").notNull().default("standard"),
+  /** What was set last; what held before and until when, while that is longer: see kept_days(). */
+  retentionDays: integer("retention_days"),
+  retentionDaysBefore: integer("retention_days_before"),
+  retentionTakesEffectAt: at("retention_takes_effect_at"),
+  legalHold: boolean("legal_hold").notNull(),
 });
 
 /** Without the hash, which no query reads: find_api_key() compares with it. */

@@ -1,4 +1,5 @@
 import { and, eq, gt, isNull, lte, or, sql } from "drizzle-orm";
+import type { Masking } from "../events/masking.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { asRole, type Database, inTenant } from "./client.ts";
 import { tenants } from "./schema.ts";
@@ -9,7 +10,18 @@ export type TenantChanges = {
   name?: string | null | undefined;
   status?: TenantRow["status"] | undefined;
   tokensNotBefore?: Date | undefined;
+  masking?: Masking | null | undefined;
+  rateTier?: string | undefined;
+  /** Null: the default. A shorter one takes effect after 7 days: see change_retention() of the database. */
+  retentionDays?: number | null | undefined;
+  legalHold?: boolean | undefined;
 };
+
+/** What a tenant may be made with. */
+export type NewTenant = Pick<TenantChanges, "name" | "masking" | "retentionDays" | "legalHold">;
+
+/** What a tenant's own admin may change. */
+export type OwnChanges = Pick<TenantChanges, "tokensNotBefore" | "masking">;
 
 /** `changed` where the call did it; the row is undefined where there is no such tenant. */
 export type ChangedTenant = { row: TenantRow | undefined; changed: boolean };
@@ -31,14 +43,24 @@ export async function listTenants(
   return rows;
 }
 
-/** @returns the new tenant, or undefined where there is one of this id already */
+/**
+ * @param masking null for the default
+ * @returns the new tenant, or undefined where there is one of this id already
+ */
 export async function createTenant(
   db: Database,
   id: string,
-  name: string | null,
+  settings: NewTenant,
 ): Promise<TenantRow | undefined> {
+  const { name = null, masking = null, retentionDays = null, legalHold = false } = settings;
+  const rules = masking === null ? null : JSON.stringify(masking);
+  // Version 0 means the defaults: see admit().
+  const version = masking === null ? 0 : 1;
   const [result, rows] = await asRole(db, "audit_operator", [
-    db.execute(sql`insert into tenants (id, name) values (${id}, ${name}) on conflict do nothing`),
+    db.execute(sql`
+      insert into tenants (id, name, masking, settings_version, retention_days, legal_hold)
+      values (${id}, ${name}, ${rules}::json, ${version}, ${retentionDays}::integer, ${legalHold})
+      on conflict do nothing`),
     selectTenant(db, id),
   ]);
   return result.rowCount === 1 ? rows[0] : undefined;
@@ -75,15 +97,15 @@ export async function readOwnTenant(
   return rows[0];
 }
 
-/** Ends the tokens of the tenant of a request that were issued before: not where that would go back. */
-export async function endOwnTokens(
+/** Changes the tenant of a request: not where tokens_not_before would go back. */
+export async function changeOwnTenant(
   db: Database,
   scope: TenantScope,
-  tokensNotBefore: Date,
+  changes: OwnChanges,
 ): Promise<ChangedTenant> {
   const [, changed, rows] = await inTenant(db, scope, [
     makeOwnTenant(db, scope),
-    updateTenant(db, scope.tenantId, { tokensNotBefore }),
+    updateTenant(db, scope.tenantId, changes),
     selectTenant(db, scope.tenantId),
   ]);
   return { row: rows[0], changed: changed.length > 0 };

@@ -13,14 +13,7 @@ import {
   parseKept,
   underKey,
 } from "./idempotency.ts";
-import {
-  beginWrite,
-  insertLogs,
-  sentRows,
-  type StoredLog,
-  tenantExists,
-  withMonth,
-} from "./write-logs.ts";
+import { beginWrite, insertLogs, sentRows, type StoredLog, withMonth } from "./write-logs.ts";
 
 /** A log, and where it has an event_id a keyed hash of what was sent. No two have the same event_id. */
 export type LogOnce = { log: NewAuditLog; contentMac: string | null };
@@ -34,7 +27,7 @@ export type WrittenOnce =
       made: number;
       isReplay: boolean;
     }
-  | { outcome: "tenant unknown" | "other body" | "in progress" }
+  | { outcome: "other body" | "in progress" }
   /** Which logs, by their numbers from 0. Nothing is stored. */
   | { outcome: "other content"; places: number[] };
 
@@ -53,13 +46,12 @@ export async function writeLogsOnce(
   scope: TenantScope,
   entries: readonly LogOnce[],
   key: IdempotencyKey | undefined,
-  createTenant: boolean,
 ): Promise<WrittenOnce> {
   const write = (nonce: string, nonces: ReadonlySet<string>) =>
     withMonth(db, scope, () =>
       key === undefined
-        ? writeEvents(db, scope, entries, createTenant, nonce)
-        : writeUnderKey(db, scope, entries, key, createTenant, nonce, nonces),
+        ? writeEvents(db, scope, entries, nonce)
+        : writeUnderKey(db, scope, entries, key, nonce, nonces),
     );
   try {
     if (key !== undefined) return (await underKey(write)) ?? { outcome: "in progress" };
@@ -76,17 +68,15 @@ async function writeEvents(
   db: Database,
   scope: TenantScope,
   entries: readonly LogOnce[],
-  createTenant: boolean,
   nonce: string,
 ): Promise<WrittenOnce> {
   const results = await inTenant(db, scope, [
-    ...beginWrite(db, scope, createTenant),
+    ...beginWrite(db, scope),
     db.execute(beginClaims),
-    ...claimEvents(db, scope, entries, nonce, tenantExists(scope)),
-    db.execute(insertClaimed(scope, entries, nonce, tenantExists(scope))),
+    ...claimEvents(db, scope, entries, nonce),
+    db.execute(insertClaimed(scope, entries, nonce)),
   ]);
   const rows = resolved.parse(results.at(-1)?.rows);
-  if (rows.length === 0) return { outcome: "tenant unknown" };
   const logs = rows.map(({ id }) => storedLog(id));
   return { outcome: "done", logs, made: rows.filter((row) => row.is_new).length, isReplay: false };
 }
@@ -96,21 +86,20 @@ async function writeUnderKey(
   scope: TenantScope,
   entries: readonly LogOnce[],
   key: IdempotencyKey,
-  createTenant: boolean,
   nonce: string,
   nonces: ReadonlySet<string>,
 ): Promise<WrittenOnce> {
   const { claim, isMine, keep, read } = keyStatements(db, scope, key, nonce);
   const results = await inTenant(db, scope, [
-    ...beginWrite(db, scope, createTenant),
+    ...beginWrite(db, scope),
     db.execute(beginClaims),
-    claim(tenantExists(scope)),
+    claim(),
     ...claimEvents(db, scope, entries, nonce, isMine),
     db.execute(insertClaimed(scope, entries, nonce, isMine, keep)),
     read(),
   ]);
   const kept = parseKept(results.at(-1)?.rows[0], nonces);
-  if (kept === undefined) return { outcome: "tenant unknown" };
+  if (kept === undefined) throw new Error("The key that was taken is not there.");
   const { ids, made, isReplay } = kept;
   if (!kept.isSameBody) return { outcome: "other body" };
   return { outcome: "done", logs: ids.map(storedLog), made, isReplay };
@@ -157,7 +146,7 @@ function claimEvents(
   scope: TenantScope,
   entries: readonly LogOnce[],
   nonce: string,
-  condition: SQL,
+  condition = sql`true`,
 ) {
   if (!hasEvents(entries)) return [];
   const claims = claimRows(entries);
@@ -186,7 +175,7 @@ function insertClaimed(
   scope: TenantScope,
   entries: readonly LogOnce[],
   nonce: string,
-  condition: SQL,
+  condition = sql`true`,
   keep?: (ids: SQL, made: SQL) => SQL,
 ): SQL {
   const kept = keep?.(

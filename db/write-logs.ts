@@ -14,30 +14,26 @@ const noPartition = "23514";
  * Stores logs and their outbox rows in one transaction and one round trip. Ids and times are made by the
  * database inside the INSERT, after the write lock that safe_time() reads: see ADR 1.
  *
- * @param createTenant whether an unseen tenant is made; if not, nothing is stored for it
- * @returns the logs' ids and times, in their order; null when the tenant is not known
+ * @returns the logs' ids and times, in their order
  */
 export async function writeLogs(
   db: Database,
   scope: TenantScope,
   logs: readonly NewAuditLog[],
-  createTenant: boolean,
-): Promise<StoredLog[] | null> {
+): Promise<StoredLog[]> {
   const results = await withMonth(db, scope, () =>
     inTenant(db, scope, [
-      ...beginWrite(db, scope, createTenant),
+      ...beginWrite(db, scope),
       db.execute(sql`
         with stamp as materialized (
           select date_trunc('milliseconds', clock_timestamp()) as at
-        ), sent as (
-          select * from ${sentRows(logs)} where ${tenantExists(scope)}
-        ), ${insertLogs(scope, sql`audit_log_id(stamp.at, n)`, sql`stamp.at`, sql`sent, stamp`)}
+        ), ${insertLogs(scope, sql`audit_log_id(stamp.at, n)`, sql`stamp.at`, sql`${sentRows(logs)}, stamp`)}
         select id, extract(epoch from created_at) * 1000 as ms from stored order by id`),
     ]),
   );
-  const made = stored.parse(results[2].rows);
-  if (made.length === 0) return null;
-  return made.map(({ id, ms }) => ({ id, createdAt: new Date(ms).toISOString() }));
+  return stored
+    .parse(results[2].rows)
+    .map(({ id, ms }) => ({ id, createdAt: new Date(ms).toISOString() }));
 }
 
 /** Writes once more where the month has no partition yet, after making it: nothing was stored then. */
@@ -55,20 +51,13 @@ export async function withMonth<T>(
   }
 }
 
-/** The first statements of every batch that writes logs. */
-export function beginWrite(db: Database, { tenantId }: TenantScope, createTenant: boolean) {
+/** The first statements of every batch that writes logs. A tenant that must be known is: admit() has seen it. */
+export function beginWrite(db: Database, { tenantId }: TenantScope) {
   return [
     db.execute(sql`select lock_write()`),
-    db.execute(
-      createTenant
-        ? sql`insert into tenants (id) values (${tenantId}) on conflict do nothing`
-        : sql`select 1`,
-    ),
+    db.execute(sql`insert into tenants (id) values (${tenantId}) on conflict do nothing`),
   ] as const;
 }
-
-export const tenantExists = ({ tenantId }: TenantScope): SQL =>
-  sql`exists (select from tenants where id = ${tenantId})`;
 
 /** Logs as rows `sent`, numbered by `n` from 0. */
 export const sentRows = (logs: readonly NewAuditLog[]): SQL => sql`

@@ -1,11 +1,6 @@
 import { describe, expect, test } from "vitest";
-import {
-  type AuditLog,
-  auditLogJson,
-  auditLogSchema,
-  sentAuditLog,
-  timestamp,
-} from "./audit-log.ts";
+import { auditLogSchema } from "./audit-log-answer.ts";
+import { type AuditLog, auditLogJson, sentAuditLog, timestamp } from "./audit-log.ts";
 
 const required = { action: "document.deleted", resource_type: "document", resource_id: "doc_42" };
 /** JSON Pointers of what is refused. */

@@ -18,18 +18,28 @@ const name = (description: string, example: string) =>
     .string()
     .min(1, "must not be empty")
     .max(255, "must be at most 255 characters")
-    .meta({ description, example });
+    .meta({ description, examples: [example] });
 const freeText = (description: string, example: string) =>
   z
     .string()
     .nullish()
-    .meta({ description: `${description} Text of any form, cut at 2,048 characters.`, example });
+    .meta({
+      description: `${description} Text of any form, cut at 2,048 characters.`,
+      examples: [example],
+    });
 const sentObject = (description: string, example: object) =>
   z
     .looseObject({})
     .refine((value) => !isDeeperThan(value, maxDepth), `must be nested at most ${maxDepth} deep`)
     .nullish()
-    .meta({ description, example });
+    .meta({
+      description: `${description} Kept as it is sent, to the order of keys and every digit, but for what is masked. Nested at most ${maxDepth} deep.`,
+      examples: [example],
+    });
+
+/** A pattern for one of the words in any letter case, which JSON Schema cannot say otherwise. */
+export const anyCase = (words: readonly string[]) =>
+  `^(?:${words.map((word) => word.replaceAll(/[A-Z]/g, (letter) => `[${letter}${letter.toLowerCase()}]`)).join("|")})$`;
 
 const rfc3339 = /^\d{4}-\d\d-\d\d[Tt](?:[01]\d|2[0-3]):\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
 
@@ -55,23 +65,28 @@ const maxAheadMs = 5 * 60 * 1000;
 export const sentAuditLog = z
   .strictObject({
     action: name(
-      "What was done, in a form of your own such as `document.deleted`.",
+      "What was done, in a form of your own such as `document.deleted`. Actions that begin with `audit_log.` are the service's own.",
       "document.deleted",
-    ).refine(
-      (action) => !action.startsWith("audit_log."),
-      "must not begin with audit_log.: such actions are the service's own",
-    ),
+    )
+      .refine(
+        (action) => !action.startsWith("audit_log."),
+        "must not begin with audit_log.: such actions are the service's own",
+      )
+      .meta({ pattern: "^(?!audit_log\\.)" }),
     resource_type: name("The kind of thing that it was done to.", "document"),
-    resource_id: z.string().min(1, "must not be empty").meta({
-      description: "The thing that it was done to. Cut at 2,048 characters.",
-      example: "doc_42",
-    }),
+    resource_id: z
+      .string()
+      .min(1, "must not be empty")
+      .meta({
+        description: "The thing that it was done to. Cut at 2,048 characters.",
+        examples: ["doc_42"],
+      }),
     resource_name: freeText("What people call the thing.", "Q3 report"),
     user_id: freeText("Who did it.", "u_7"),
     actor_type: z
       .enum(actorTypes)
       .default("user")
-      .meta({ description: "What kind of actor did it." }),
+      .meta({ description: "What kind of actor did it.", examples: ["user"] }),
     actor_name: freeText("What people call the actor.", "Nora Quist"),
     email: freeText(
       "The actor's address. It is stored masked, beside a keyed hash that filters use.",
@@ -86,8 +101,15 @@ export const sentAuditLog = z
       .toUpperCase()
       .pipe(z.enum(severities))
       .default("INFO")
-      .meta({ description: "Any letter case.", example: "INFO" }),
-    outcome: z.enum(outcomes).nullish().meta({ description: "How it ended." }),
+      .meta({
+        description: `How much it matters: ${severities.join(", ")}, in any letter case.`,
+        examples: ["INFO"],
+        pattern: anyCase(severities),
+      }),
+    outcome: z
+      .enum(outcomes)
+      .nullish()
+      .meta({ description: "How it ended.", examples: ["success"] }),
     description: freeText("What happened, for a person to read.", "Deleted the Q3 report"),
     metadata: sentObject("Anything else that matters.", { reason: "obsolete" }),
     before_state: sentObject("What changed, before.", { status: "draft" }),
@@ -96,30 +118,41 @@ export const sentAuditLog = z
       .array(
         z.strictObject({
           type: name("The target's kind.", "folder"),
-          id: z.string().min(1, "must not be empty"),
-          name: z.string().nullish(),
+          id: z
+            .string()
+            .min(1, "must not be empty")
+            .meta({ description: "The target. Cut at 2,048 characters.", examples: ["f_1"] }),
+          name: freeText("What people call the target.", "Reports"),
         }),
       )
       .max(20, "must hold at most 20 targets")
       .nullish()
-      .meta({ description: "Other things that it was done to." }),
+      .meta({
+        description: "Other things that it was done to.",
+        examples: [[{ type: "folder", id: "f_1" }]],
+      }),
     occurred_at: timestamp
       .refine((time) => time <= Date.now() + maxAheadMs, "must be at most 5 minutes ahead")
       .nullish()
       .meta({
-        type: "string",
+        type: ["string", "null"],
         format: "date-time",
-        description: "When it happened. Now, where it is left out.",
-        example: "2026-01-31T09:30:00Z",
+        description:
+          "When it happened: RFC 3339 with a zone, at most 5 minutes ahead. The time of storing, where it is left out.",
+        examples: ["2026-01-31T09:30:00Z"],
       }),
     event_id: z
       .string()
       .min(1, "must not be empty")
       .max(255, "must be at most 255 characters")
       .nullish()
-      .meta({ description: "Your own id of the event.", example: "evt_5" }),
+      .meta({
+        description:
+          "Your own id of the event. Sent again within 7 days with the same content, the event is not stored again; with other content it is refused.",
+        examples: ["evt_5"],
+      }),
   })
-  .meta({ id: "NewAuditLog" });
+  .meta({ id: "NewAuditLog", description: "An audit log as it is sent." });
 
 export type SentAuditLog = z.output<typeof sentAuditLog>;
 
@@ -217,48 +250,3 @@ export function auditLogJson(log: AuditLog, fields: readonly AnswerField[] = all
   }
   return `{${parts.join(",")}}`;
 }
-
-const nullableText = z.string().nullable();
-const nullableObject = z.looseObject({}).nullable();
-
-/** An audit log as answers give it. */
-export const auditLogSchema = z
-  .object({
-    id: z.uuid().meta({ description: "UUIDv7, made by the service." }),
-    tenant_id: z.string(),
-    created_at: z.iso.datetime().meta({ description: "When it was stored." }),
-    occurred_at: z.iso.datetime(),
-    action: z.string(),
-    severity: z.enum(severities),
-    outcome: z.enum(outcomes).nullable(),
-    actor_type: z.enum(actorTypes),
-    actor_name: nullableText,
-    user_id: nullableText,
-    email: nullableText.meta({ description: "Masked." }),
-    session_id: nullableText,
-    request_id: nullableText,
-    ip_address: nullableText,
-    user_agent: nullableText,
-    resource_type: z.string(),
-    resource_id: z.string(),
-    resource_name: nullableText,
-    description: nullableText,
-    event_id: nullableText,
-    recorded_by: z.string().meta({ description: "The `sub` of the token that sent it." }),
-    metadata: nullableObject,
-    before_state: nullableObject,
-    after_state: nullableObject,
-    targets: z.array(
-      z.strictObject({ type: z.string(), id: z.string(), name: z.string().nullish() }),
-    ),
-    truncated_fields: z
-      .array(z.string())
-      .optional()
-      .meta({ description: "JSON Pointers of what was cut." }),
-    masked_fields: z
-      .array(z.string())
-      .optional()
-      .meta({ description: "JSON Pointers of what was masked." }),
-  })
-  .strict()
-  .meta({ id: "AuditLog" });

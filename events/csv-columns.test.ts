@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { auditLogSchema } from "./audit-log.ts";
+import { auditLogSchema } from "./audit-log-answer.ts";
 import { csvHeader, exportColumns } from "./csv-columns.ts";
 
 test("the columns of an export are the fields that an answer gives, in the same order", () => {

@@ -10,7 +10,9 @@ export type ExportFormat = (typeof exportFormats)[number];
 export type ExportCompression = (typeof exportCompressions)[number];
 export type ExportStatus = (typeof exportStatuses)[number];
 
-export const exportColumn = z.enum(exportColumns, `must be among ${exportColumns.join(", ")}`);
+export const exportColumn = z
+  .enum(exportColumns, `must be among ${exportColumns.join(", ")}`)
+  .meta({ id: "ExportColumn", description: "A field of an audit log.", examples: ["action"] });
 
 /** A LogFilter as an export's row keeps it, read back. */
 export const storedFilter = z.object({

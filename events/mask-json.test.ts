@@ -4,10 +4,10 @@ import { objectText, tokensOf } from "../test/workers/json-texts.ts";
 import { cleanText } from "./clean-text.ts";
 import { leaves } from "./json-text.ts";
 import { maskJson } from "./mask-json.ts";
-import { keyRule } from "./mask-rules.ts";
+import { tenantMask } from "./tenant-mask.ts";
 
-const rule = keyRule([]);
-const mask = (text: string) => maskJson(text, "/metadata", rule);
+const secrets = { hashSecret: "0".repeat(32), extraKeys: [] };
+const mask = (text: string) => maskJson(text, "/metadata", tenantMask(null, "acme", secrets));
 
 describe("a text without secrets", () => {
   test.each([

@@ -1,3 +1,11 @@
+/** What stays of a value that is masked, from nothing to most: see masking. */
+export const hows = ["full", "hash", "partial"] as const;
+export type How = (typeof hows)[number];
+
+/** What keeps less of a value. */
+export const stricter = (one: How, other: How): How =>
+  hows.indexOf(one) < hows.indexOf(other) ? one : other;
+
 /** Keys whose values are secrets or personal data, as their words. More come by MASK_KEYS. */
 const defaultKeys = [
   "phone",
@@ -36,23 +44,40 @@ export function keyWords(key: string): string[] {
   return parted.toLowerCase().match(/(?<![\p{L}\p{N}])[\p{L}\p{N}]*\p{L}/gu) ?? [];
 }
 
-/** Says whether a key's value is masked: `plural` when only its plural matched, where a number is a count. */
-export type KeyRule = (key: string) => "masked" | "plural" | "kept";
+/**
+ * Says how a key's value is masked, or null where it is not. `isPlural` when only its plural matched, where a
+ * number is a count.
+ */
+export type KeyRule = (key: string) => { how: How; isPlural: boolean } | null;
 
-/** @param extraKeys more keys, in any spelling, such as `national_id` */
-export function keyRule(extraKeys: readonly string[]): KeyRule {
-  const rules = [...defaultKeys, ...extraKeys]
-    .map((key) => keyWords(key).join(""))
-    .filter((rule) => rule !== "");
-  const hints = rules.map(lettersOf);
+/**
+ * @param extraKeys more keys that are masked in full, in any spelling, such as `national_id`
+ * @param chosen keys with how they are masked: more of them, or for one of the others how. Where a key matches
+ *   several, what keeps the least of it holds
+ */
+export function keyRule(
+  extraKeys: readonly string[],
+  chosen: readonly { key: string; how: How }[] = [],
+): KeyRule {
+  const joined = (key: string) => keyWords(key).join("");
+  const rules = new Map<string, How>();
+  for (const { key, how } of chosen)
+    rules.set(joined(key), stricter(how, rules.get(joined(key)) ?? how));
+  for (const key of [...defaultKeys, ...extraKeys])
+    rules.set(joined(key), rules.get(joined(key)) ?? "full");
+  rules.delete("");
+  const inOrder = hows.flatMap((how) => [...rules].filter((rule) => rule[1] === how));
+  const hints = inOrder.map(([words]) => lettersOf(words));
   return (key) => {
     // Most keys hold no rule's letters: parting them into words costs ten times as much as this.
     const letters = lettersOf(key);
-    if (!hints.some((hint) => letters.includes(hint))) return "kept";
+    if (!hints.some((hint) => letters.includes(hint))) return null;
     const words = keyWords(key);
-    if (rules.some((rule) => matches(words, words, rule))) return "masked";
+    const whole = inOrder.find(([rule]) => matches(words, words, rule));
+    if (whole) return { how: whole[1], isPlural: false };
     const singulars = words.map(singular);
-    return rules.some((rule) => matches(words, singulars, rule)) ? "plural" : "kept";
+    const plural = inOrder.find(([rule]) => matches(words, singulars, rule));
+    return plural ? { how: plural[1], isPlural: true } : null;
   };
 }
 

@@ -3,11 +3,12 @@ import { describe, expect, test } from "vitest";
 import { objectText } from "../test/workers/json-texts.ts";
 import { ApiError } from "../platform/errors.ts";
 import { type NewAuditLog, sentAuditLog } from "./audit-log.ts";
-import { keyRule } from "./mask-rules.ts";
 import { isTooLarge, newAuditLog } from "./new-audit-log.ts";
+import { tenantMask } from "./tenant-mask.ts";
 
 const hashSecret = "a secret of at least 32 characters";
-const recording = { tenantId: "acme", recordedBy: "alice", keyRule: keyRule([]), hashSecret };
+const mask = tenantMask(null, "acme", { hashSecret, extraKeys: [] });
+const recording = { tenantId: "acme", recordedBy: "alice", mask, hashSecret };
 const required = { action: "document.deleted", resource_type: "document", resource_id: "doc_42" };
 
 async function made(entryText: string, at?: string): Promise<NewAuditLog> {

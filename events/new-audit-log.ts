@@ -4,7 +4,8 @@ import { cleanText, cutText } from "./clean-text.ts";
 import { hashEmail, maskEmail } from "./email.ts";
 import { isTextDeeperThan, memberText } from "./json-text.ts";
 import { maskJson } from "./mask-json.ts";
-import { type KeyRule, maskPatterns } from "./mask-rules.ts";
+import type { MaskedField } from "./masking.ts";
+import type { TenantMask } from "./tenant-mask.ts";
 
 /** More paths than this are not listed: an entry full of secrets must not grow by naming them all. */
 const maxListedPaths = 100;
@@ -15,7 +16,7 @@ export type Recording = {
   tenantId: string;
   /** Who hands the log in: the token's `sub`. */
   recordedBy: string;
-  keyRule: KeyRule;
+  mask: TenantMask;
   hashSecret: string;
 };
 
@@ -40,6 +41,7 @@ export async function newAuditLog(
   recording: Recording,
   at = "",
 ): Promise<NewAuditLog> {
+  const { mask } = recording;
   const truncated: string[] = [];
   const masked: string[] = [];
 
@@ -49,28 +51,51 @@ export async function newAuditLog(
     if (kept !== clean) truncated.push(path);
     return kept;
   };
-  const free = (path: string, value: string | null | undefined) =>
-    value == null ? null : cut(path, value);
+  /** A field that the tenant may have masked. It is cut before: what is hashed is what filters ask for. */
+  const own = (field: MaskedField, value: string, path = `/${field}`): string => {
+    const kept = cut(path, value);
+    const how = mask.fields[field];
+    if (how === undefined) return kept;
+    masked.push(path);
+    return mask.hide(how, kept);
+  };
+  const free = (field: MaskedField, value: string | null | undefined) =>
+    value == null ? null : own(field, value);
   const object = (field: "metadata" | "before_state" | "after_state"): string | null => {
     if (sent[field] === null) return null;
     const text = memberText(entryText, field) ?? "{}";
     if (isTextDeeperThan(text, maxDepth)) throw tooDeep(`${at}/${field}`);
-    const rewritten = maskJson(text, `/${field}`, recording.keyRule);
+    const rewritten = maskJson(text, `/${field}`, mask);
     masked.push(...rewritten.masked.slice(0, maxListedPaths));
     return rewritten.text;
   };
   const described = (value: string | null | undefined): string | null => {
-    if (value == null) return null;
+    if (value == null || mask.fields.description !== undefined) return free("description", value);
     const clean = cleanText(value);
-    const shown = maskPatterns(clean);
+    const shown = mask.maskText(clean);
     if (shown !== clean) masked.push("/description");
     return cut("/description", shown);
   };
 
+  const address = (value: string): string => {
+    const clean = cleanText(value);
+    if (mask.isEmailClear) return cut("/email", clean);
+    masked.push("/email");
+    return cut("/email", maskEmail(clean));
+  };
+  /** Who records its own log is not named beside a user_id that is masked. */
+  const recorder = (): string => {
+    const { recordedBy } = recording;
+    const how = sent.user_id === recordedBy ? mask.fields.user_id : undefined;
+    if (how === undefined) return recordedBy;
+    masked.push("/recorded_by");
+    return mask.hide(how, cutText(cleanText(recordedBy)));
+  };
+
   const targets = (sent.targets ?? []).map((target, n) => ({
     type: cleanText(target.type),
-    id: cut(`/targets/${n}/id`, target.id),
-    ...(target.name == null ? {} : { name: cut(`/targets/${n}/name`, target.name) }),
+    id: own("target_id", target.id, `/targets/${n}/id`),
+    ...(target.name == null ? {} : { name: own("target_name", target.name, `/targets/${n}/name`) }),
   }));
 
   const log = {
@@ -78,29 +103,28 @@ export async function newAuditLog(
     severity: sent.severity,
     outcome: sent.outcome ?? null,
     actor_type: sent.actor_type,
-    actor_name: free("/actor_name", sent.actor_name),
-    user_id: free("/user_id", sent.user_id),
-    email: sent.email ? free("/email", maskEmail(cleanText(sent.email))) : null,
+    actor_name: free("actor_name", sent.actor_name),
+    user_id: free("user_id", sent.user_id),
+    email: sent.email ? address(sent.email) : null,
     email_hash: sent.email
       ? await hashEmail(sent.email, recording.tenantId, recording.hashSecret)
       : null,
-    session_id: free("/session_id", sent.session_id),
-    request_id: free("/request_id", sent.request_id),
-    ip_address: free("/ip_address", sent.ip_address),
-    user_agent: free("/user_agent", sent.user_agent),
+    session_id: free("session_id", sent.session_id),
+    request_id: free("request_id", sent.request_id),
+    ip_address: free("ip_address", sent.ip_address),
+    user_agent: free("user_agent", sent.user_agent),
     resource_type: cleanText(sent.resource_type),
-    resource_id: cut("/resource_id", sent.resource_id),
-    resource_name: free("/resource_name", sent.resource_name),
+    resource_id: own("resource_id", sent.resource_id),
+    resource_name: free("resource_name", sent.resource_name),
     description: described(sent.description),
     event_id: sent.event_id == null ? null : cleanText(sent.event_id),
-    recorded_by: recording.recordedBy,
+    recorded_by: recorder(),
     occurred_at: sent.occurred_at == null ? null : new Date(sent.occurred_at).toISOString(),
     metadata: object("metadata"),
     before_state: object("before_state"),
     after_state: object("after_state"),
     targets: JSON.stringify(targets),
   };
-  if (log.email !== null) masked.push("/email");
   return { ...log, truncated_fields: pathList(truncated), masked_fields: pathList(masked) };
 }
 

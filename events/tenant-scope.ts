@@ -8,13 +8,16 @@ export const nameText = z
   .refine(
     (text) => text.isWellFormed() && !text.includes("\0"),
     "must be valid Unicode without NUL",
-  );
+  )
+  .meta({ pattern: "^[^\\u0000]*$" });
 
 /** What a caller may see: every query of Postgres and of OpenSearch takes one. */
 export type TenantScope = {
   tenantId: string;
   /** Set for the `user` role: only logs with this user_id. */
   userId: string | null;
+  /** What its user_id is in logs of a tenant that has it hashed: these are its own too. */
+  userHash?: string | null;
   /** Of a request: what its tenant's settings are held against. Work of the service itself has none. */
   admission?: Admission;
 };
@@ -24,4 +27,8 @@ export type Admission = {
   issuedAt: number;
   /** Whether a tenant that is not known yet is refused. */
   mustBeKnown: boolean;
+  /** Of the tenant's settings that the request goes by, where it goes by any: another is SettingsChanged. */
+  settingsVersion?: number;
+  /** Is told the tenant's rate tier by each transaction; null where the tenant is not made yet. */
+  onRateTier?: (tier: string | null) => void;
 };

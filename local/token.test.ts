@@ -62,6 +62,13 @@ test.each([[["--tennant", "x"]], [["--hours", "soon"]], [["--role", ","]], [["--
   },
 );
 
+test("where the stack takes tokens of a public key, it says where to get one", async () => {
+  vi.stubEnv("JWT_ALGORITHM", "ES256");
+  const complained = vi.spyOn(console, "error").mockImplementation(() => {});
+  expect(await tokenCommand([])).toBe(2);
+  expect(complained.mock.calls[0]?.[0]).toContain("get one from the issuer");
+});
+
 test("--help prints the usage", async () => {
   const printed = vi.spyOn(console, "log").mockImplementation(() => {});
   expect(await tokenCommand(["--help"])).toBe(0);

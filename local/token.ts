@@ -16,13 +16,23 @@ export type LocalTokenOptions = {
   hours: number;
 };
 
-/** A token (JWT) that the local stack takes. */
+/**
+ * A token (JWT) that the local stack takes.
+ *
+ * @throws TypeError where the stack takes tokens of a public key, whose other half is not here
+ */
 export function localToken(options: LocalTokenOptions): Promise<string> {
   const now = Math.floor(Date.now() / 1000);
   // A running stack may have been given settings of its own.
   const env = { ...readStack()?.env, ...process.env };
+  const alg = env["JWT_ALGORITHM"] || "HS256";
+  if (!alg.startsWith("HS")) {
+    throw new TypeError(
+      `JWT_ALGORITHM is ${alg}, and this signs with a secret only: get one from the issuer whose keys JWT_JWKS_URL names`,
+    );
+  }
   const token = new SignJWT({ tenant_id: options.tenant, roles: [...options.roles] })
-    .setProtectedHeader({ alg: env["JWT_ALGORITHM"] || "HS256", typ: "JWT" })
+    .setProtectedHeader({ alg, typ: "JWT" })
     .setSubject(options.sub)
     .setIssuedAt(now)
     .setExpirationTime(now + Math.round(options.hours * 3600));
@@ -56,15 +66,14 @@ function readOptions(args: string[]): LocalTokenOptions | "help" {
 
 /** `npm run token` with these arguments; the process's exit code. */
 export async function tokenCommand(args: string[]): Promise<number> {
-  let options: ReturnType<typeof readOptions>;
   try {
-    options = readOptions(args);
+    const options = readOptions(args);
+    console.log(options === "help" ? USAGE : await localToken(options));
+    return 0;
   } catch (error) {
     console.error(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`);
     return 2;
   }
-  console.log(options === "help" ? USAGE : await localToken(options));
-  return 0;
 }
 
 if (import.meta.main) process.exit(await tokenCommand(process.argv.slice(2)));

@@ -19,8 +19,10 @@ const sectionNames = [
   "database",
   "masking",
   "metrics",
+  "origins",
   "pollers",
   "readDatabase",
+  "retention",
   "s3",
   "search",
   "sqs",
@@ -44,6 +46,7 @@ describe("a configuration", () => {
         defaultRoles: [],
       },
       tenants: { autoCreate: true },
+      retention: { defaultDays: 90 },
       masking: { hashSecret: env.HASH_SECRET, extraKeys: [] },
       sqs: { region: "ap-southeast-1", endpoint: "https://sqs.ap-southeast-1.amazonaws.com" },
       pollers: { max: 4 },
@@ -56,7 +59,14 @@ describe("a configuration", () => {
     const { problems, sections } = parseConfig({});
     expect(new Set(problems.map((problem) => problem.variable))).toEqual(new Set(Object.keys(env)));
     expect(problems.every((problem) => problem.message === "is not set")).toBe(true);
-    expect(Object.keys(sections)).toEqual(["readDatabase", "tenants", "metrics", "pollers"]);
+    expect(Object.keys(sections)).toEqual([
+      "readDatabase",
+      "tenants",
+      "retention",
+      "metrics",
+      "origins",
+      "pollers",
+    ]);
   });
 
   test.each([
@@ -78,6 +88,15 @@ describe("a configuration", () => {
     ["DEFAULT_ROLE", "platform_admin", ["tokens"]],
     ["DEFAULT_ROLE", "writer,root", ["tokens"]],
     ["TENANT_AUTO_CREATE", "no", ["tenants"]],
+    ["ALLOWED_ORIGINS", "*", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://*.example.com", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://app.example.com/", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://app.example.com,null", ["origins"]],
+    ["ALLOWED_ORIGINS", "https://App.example.com", ["origins"]],
+    ["ALLOWED_ORIGINS", "http://app.example.com", ["origins"]],
+    ["DEFAULT_RETENTION_DAYS", "0", ["retention"]],
+    ["DEFAULT_RETENTION_DAYS", "36501", ["retention"]],
+    ["DEFAULT_RETENTION_DAYS", "90d", ["retention"]],
     ["HASH_SECRET", "short", ["masking"]],
     ["AWS_ACCESS_KEY_ID", undefined, ["s3", "sqs"]],
     ["AWS_ENDPOINT_URL", "localhost:4566", ["s3", "sqs"]],

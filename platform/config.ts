@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ApiError } from "./errors.ts";
 import { logLevels, type LogLevel } from "./logger.ts";
+import { originSection } from "./origin-settings.ts";
 import { list, optional, required, secret } from "./setting-forms.ts";
 import { tokenSection } from "./token-settings.ts";
 
@@ -35,6 +36,18 @@ const tenantSection = z
     TENANT_AUTO_CREATE: z.enum(["true", "false"], "must be true or false").default("true"),
   })
   .transform((env) => ({ autoCreate: env.TENANT_AUTO_CREATE === "true" }));
+
+const retentionSection = z
+  .object({
+    DEFAULT_RETENTION_DAYS: z
+      .string()
+      .refine(
+        (days) => /^\d{1,5}$/.test(days) && Number(days) >= 1 && Number(days) <= 36_500,
+        "must be a whole number of days from 1 to 36500",
+      )
+      .default("90"),
+  })
+  .transform((env) => ({ defaultDays: Number(env.DEFAULT_RETENTION_DAYS) }));
 
 const maskSection = z
   .object({ HASH_SECRET: secret, MASK_KEYS: optional })
@@ -174,11 +187,13 @@ const sections = {
   readDatabase: readDatabaseSection,
   tokens: tokenSection,
   tenants: tenantSection,
+  retention: retentionSection,
   masking: maskSection,
   sqs: sqsSection,
   s3: s3Section,
   search: searchSection,
   metrics: metricsSection,
+  origins: originSection,
   pollers: pollerSection,
 };
 

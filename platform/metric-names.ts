@@ -84,6 +84,21 @@ export const metrics = {
     help: "Documents of the index that differed from Postgres and were repaired, by what was wrong.",
     labels: { kind: ["missing", "extra", "different"] },
   },
+  audit_log_logs_removed_total: {
+    type: "counter",
+    help: "Logs that were removed because they were older than their tenant's retention.",
+    labels: {},
+  },
+  audit_log_index_removals: {
+    type: "gauge",
+    help: "Tenants whose removed logs the index may still have.",
+    labels: {},
+  },
+  audit_log_index_removals_oldest_age_seconds: {
+    type: "gauge",
+    help: "For how long the index has not been found without logs that were removed, 0 when it has.",
+    labels: {},
+  },
   audit_log_degraded_searches_total: {
     type: "counter",
     help: "Lists and statistics that came from Postgres because OpenSearch did not answer.",

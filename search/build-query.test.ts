@@ -52,7 +52,7 @@ describe("every query", () => {
       fc.property(anyFilter, (filter) => {
         expect(buildQuery(scope, filter).bool.filter[0]).toEqual(tenantClause);
         const { filter: clauses } = buildQuery({ tenantId: "acme", userId: "alice" }, filter).bool;
-        expect(clauses.slice(0, 2)).toEqual([tenantClause, { term: { user_id: "alice" } }]);
+        expect(clauses.slice(0, 2)).toEqual([tenantClause, { terms: { user_id: ["alice"] } }]);
       }),
     );
   });

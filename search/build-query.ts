@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { SearchTerm } from "../events/search-terms.ts";
 import { isIpPattern, type LogFilter } from "../events/log-filter.ts";
+import { ownUserIds } from "../events/own-user-ids.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 
 type Clause = Record<string, unknown>;
@@ -11,9 +12,7 @@ export type BoolQuery = { bool: { filter: Clause[]; must_not: Clause[] } };
  * that was asked for. All in filter context: order is by time, so no score is needed.
  */
 export function buildQuery(scope: TenantScope, filter: LogFilter): BoolQuery {
-  const clauses: Clause[] = [{ term: { tenant_id: scope.tenantId } }];
-  if (scope.userId !== null) clauses.push({ term: { user_id: scope.userId } });
-
+  const clauses = tenantWall(scope);
   for (const [field, values] of Object.entries(filter.exact)) {
     if (values.length > 0) clauses.push({ terms: { [field]: values } });
   }
@@ -32,6 +31,14 @@ export function buildQuery(scope: TenantScope, filter: LogFilter): BoolQuery {
   return {
     bool: { filter: clauses, must_not: filter.search.filter((term) => term.not).map(textClause) },
   };
+}
+
+/** What every request to the index begins with. */
+export function tenantWall(scope: TenantScope): Clause[] {
+  const wall: Clause[] = [{ term: { tenant_id: scope.tenantId } }];
+  const own = ownUserIds(scope);
+  if (own) wall.push({ terms: { user_id: own } });
+  return wall;
 }
 
 /**

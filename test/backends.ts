@@ -3,7 +3,6 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import pg from "pg";
 import type { TestProject } from "vitest/node";
 import "./provided.ts";
 import { migrateDatabase } from "../db/migrate.ts";
@@ -12,6 +11,7 @@ import { startNeonEndpoint } from "../local/neon-endpoint.ts";
 import { startOpenSearch } from "../local/opensearch.ts";
 import { startPostgres } from "../local/postgres.ts";
 import { startKeyHost } from "./tools/key-host.ts";
+import { makeDatabase } from "./tools/make-database.ts";
 import { startPromlint } from "./tools/promlint.ts";
 import { startStrictS3 } from "./tools/strict-s3.ts";
 
@@ -92,16 +92,4 @@ export default async function startBackends(project: TestProject): Promise<() =>
     await Promise.all([postgres.stop(), aws.stop(), search?.stop(), stopStrictS3?.()]);
     await rm(dataDir, { recursive: true, force: true });
   };
-}
-
-/** Another database on the same server, for tests that break a whole one, or must have it for themselves. */
-async function makeDatabase(url: string, name: string): Promise<string> {
-  const client = new pg.Client(url);
-  await client.connect();
-  await client.query(`create database ${name}`);
-  await client.end();
-  const made = new URL(url);
-  made.pathname = `/${name}`;
-  await migrateDatabase(made.href);
-  return made.href;
 }

@@ -6,39 +6,55 @@ import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { findConfigs } from "../local/workers.ts";
+import { auditDependencies } from "./tools/audit.ts";
+import { type BundleSize, bundleSize, sizeTable, tooLarge } from "./tools/bundle-sizes.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /**
- * `npm test`: lint, format, types, the bundle of each Worker, and the tests with their coverage. All of it
- * runs, whatever fails first. The last line counts: `N passed, N failed`.
+ * `npm test`: lint, format, types, the bundle of each Worker and its size, an audit of what ships in them, and
+ * the tests with their coverage. All of it runs, whatever fails first. The last line counts:
+ * `N passed, N failed`.
  */
 async function runAll(): Promise<number> {
   const dir = await mkdtemp(join(tmpdir(), "audit-log-checks-"));
   const report = join(dir, "tests.json");
-  const bundles = findConfigs(root).map((config, n): [string, string[]] => [
-    `bundle of ${relative(root, config)}`,
-    ["wrangler", "deploy", "--dry-run", "--outdir", join(dir, String(n)), "-c", config],
-  ]);
-  const checks: [string, string[]][] = [
-    ["lint", ["npm", "run", "--silent", "lint"]],
-    ["format", ["npm", "run", "--silent", "format:check"]],
-    ["types", ["npm", "run", "--silent", "types"]],
-    ...bundles,
+  const sizes: BundleSize[] = [];
+  const checks: [string, () => Promise<Outcome>][] = [
+    ...["lint", "format:check", "types"].map((script): (typeof checks)[number] => [
+      script,
+      async () => outcomeOf(await runs("npm", ["run", "--silent", script])),
+    ]),
+    ...findConfigs(root).map((config, n): (typeof checks)[number] => [
+      `bundle of ${relative(root, config)}`,
+      async () => {
+        const args = ["deploy", "--dry-run", "--outdir", join(dir, String(n)), "-c", config];
+        const { isGood, output } = await runs("wrangler", args, "read");
+        const size = bundleSize(relative(root, config), output);
+        if (size) sizes.push(size);
+        return isGood && size ? "passed" : "failed";
+      },
+    ]),
+    ["sizes of the bundles", async () => checkSizes(sizes)],
+    ["audit", checkAudit],
   ];
   const failed: string[] = [];
-  for (const [name, command] of checks) if (!(await succeeds(name, command))) failed.push(name);
+  let skippedChecks = 0;
+  for (const [name, check] of checks) {
+    console.log(`\n=== ${name}`);
+    const outcome = await check();
+    if (outcome === "failed") failed.push(name);
+    if (outcome === "skipped") skippedChecks++;
+  }
 
   const files = process.argv.slice(2);
   const isWhole = files.length === 0;
-  const vitest = [
-    "vitest",
-    "run",
-    "--reporter=default",
-    "--reporter=json",
-    `--outputFile.json=${report}`,
-  ];
-  const isGreen = await succeeds("tests", [...vitest, ...(isWhole ? ["--coverage"] : files)]);
+  const vitest = ["run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`];
+  console.log("\n=== tests");
+  const { isGood: isGreen } = await runs("vitest", [
+    ...vitest,
+    ...(isWhole ? ["--coverage"] : files),
+  ]);
   const counts = await readCounts(report);
   await rm(dir, { recursive: true, force: true });
   // Vitest also fails for what is no test: too little coverage, or an error outside of any.
@@ -47,19 +63,53 @@ async function runAll(): Promise<number> {
 
   if (failed.length > 0) console.log(`\nFailed besides the tests: ${failed.join("; ")}`);
   const allFailed = counts.failed + failed.length;
-  const skipped = counts.skipped > 0 ? `, ${counts.skipped} skipped` : "";
-  console.log(
-    `\n${counts.passed + checks.length - failed.length + Number(hasOtherFailure)} passed, ${allFailed} failed${skipped}`,
-  );
+  const allSkipped = counts.skipped + skippedChecks;
+  const skipped = allSkipped > 0 ? `, ${allSkipped} skipped` : "";
+  const passed =
+    counts.passed + checks.length - skippedChecks - failed.length + Number(hasOtherFailure);
+  console.log(`\n${passed} passed, ${allFailed} failed${skipped}`);
   return allFailed === 0 ? 0 : 1;
 }
 
-async function succeeds(name: string, [program = "", ...args]: string[]): Promise<boolean> {
-  console.log(`\n=== ${name}`);
+type Outcome = "passed" | "failed" | "skipped";
+type Run = { isGood: boolean; output: string };
+
+const outcomeOf = ({ isGood }: Run): Outcome => (isGood ? "passed" : "failed");
+
+/** Runs a program before everyone's eyes; what it writes is in the result where it is to be read. */
+async function runs(program: string, args: string[], output: "show" | "read" = "show") {
   const env = { ...process.env, WRANGLER_SEND_METRICS: "false" };
-  const child = spawn(program, args, { stdio: ["ignore", "inherit", "inherit"], env });
-  const [code] = await once(child, "exit");
-  return code === 0;
+  const stdout = output === "read" ? "pipe" : "inherit";
+  const child = spawn(program, args, { stdio: ["ignore", stdout, "inherit"], env });
+  let text = "";
+  child.stdout?.on("data", (piece: Buffer) => {
+    process.stdout.write(piece);
+    text += piece.toString();
+  });
+  const [code] = await once(child, "close");
+  return { isGood: code === 0, output: text } satisfies Run;
+}
+
+function checkSizes(sizes: readonly BundleSize[]): Outcome {
+  console.log(sizeTable(sizes));
+  const refused = tooLarge(sizes);
+  if (refused.length > 0) console.log(`Cloudflare would not take ${refused.join(", ")}.`);
+  return refused.length === 0 ? "passed" : "failed";
+}
+
+async function checkAudit(): Promise<Outcome> {
+  const audit = await auditDependencies(root);
+  switch (audit.outcome) {
+    case "clean":
+      console.log("No advisory is known about what ships in the Workers.");
+      return "passed";
+    case "vulnerable":
+      console.log(audit.packages.join("\n"));
+      return "failed";
+    case "unknown":
+      console.log(`Skipped, since the registry was not to be asked: ${audit.reason}`);
+      return "skipped";
+  }
 }
 
 const report = z.object({

@@ -15,7 +15,7 @@ export const idempotencyHeaders = z.object({
     .openapi({
       description:
         "Your own name for this request. Sent again by the same caller within 24 hours with the same body, it is not done again: the answer is the first one's.",
-      example: "5f0c7b1e-order-42",
+      examples: ["5f0c7b1e-order-42"],
     }),
 });
 

@@ -10,13 +10,38 @@ export const pageQuery = (cursorLength = 512) => ({
     .transform(Number)
     .refine((n) => n >= 1 && n <= 100, "must be from 1 to 100")
     .default(10)
-    .openapi({ type: "integer", minimum: 1, maximum: 100, default: 10 }),
+    .openapi({
+      type: "integer",
+      minimum: 1,
+      maximum: 100,
+      default: 10,
+      description: "How many a page has, at most.",
+      examples: [50],
+    }),
   cursor: z
     .string()
     .max(cursorLength)
     .optional()
-    .openapi({ description: "next_cursor of the page before." }),
+    .openapi({ description: "`next_cursor` of the page before, as it was given." }),
 });
+
+/** The answer's cursor. */
+export const nextCursor = z
+  .string()
+  .nullable()
+  .openapi({
+    description: "The next page's `cursor`; null on the last page.",
+    examples: ["WzEsIjAxOWMxMzdlIiwtMSwwLCJleHBvcnRzIl0"],
+  });
+
+/** What a list answers with that is read page by page. */
+export const pageOf = <T extends z.ZodType>(name: string, item: T) =>
+  z
+    .object({
+      items: z.array(item).max(100).openapi({ description: "In the list's order." }),
+      next_cursor: nextCursor,
+    })
+    .openapi(name, { description: "A page of a list." });
 
 /**
  * The id to go on behind; null for the first page.

@@ -1,31 +1,122 @@
 import { z } from "@hono/zod-openapi";
-import { problems } from "../platform/errors.ts";
+import { type ProblemCode, problems } from "../platform/errors.ts";
 
 const problem = z
   .object({
-    type: z.string(),
-    title: z.string(),
-    status: z.int(),
-    code: z.enum(Object.keys(problems)).meta({ description: "Stable; made for programs." }),
-    detail: z.string().meta({ description: "For a person." }),
-    request_id: z.string(),
-    errors: z.array(z.object({ path: z.string(), message: z.string() })).optional(),
+    type: z.string().openapi({
+      description: "A name for this kind of error, the same each time.",
+      examples: ["urn:audit-log:problem:validation_failed"],
+    }),
+    title: z.string().openapi({
+      description: "The kind of error, for a person.",
+      examples: [problems.validation_failed.title],
+    }),
+    status: z
+      .int()
+      .min(400)
+      .max(599)
+      .openapi({ description: "The HTTP status.", examples: [422] }),
+    code: z
+      .enum(Object.keys(problems) as [ProblemCode, ...ProblemCode[]])
+      .openapi({ description: "Made for programs, and stable.", examples: ["validation_failed"] }),
+    detail: z.string().openapi({
+      description: "What is wrong this time and what to do about it, for a person.",
+      examples: ["The request is not valid: see errors."],
+    }),
+    request_id: z.string().openapi({
+      description: "The answer's X-Request-Id. The service's operator finds the request by it.",
+      examples: ["5f0c7b1e-3d51-4b0a-9f43-0d2c2a1e8a57"],
+    }),
+    errors: z
+      .array(
+        z.object({
+          path: z.string().openapi({
+            description: "A JSON Pointer into the body, or a parameter's name.",
+            examples: ["/logs/3/action"],
+          }),
+          message: z.string().openapi({
+            description: "What is wrong there.",
+            examples: ["must not be empty"],
+          }),
+        }),
+      )
+      .optional()
+      .openapi({ description: "Every part of the request that is wrong, where some are." }),
   })
-  .openapi("Problem");
+  .openapi("Problem", { description: "An error (RFC 9457)." });
 
-type Status = (typeof problems)[keyof typeof problems]["status"];
+type Status = (typeof problems)[ProblemCode]["status"];
+type StatusOf<C extends ProblemCode> = (typeof problems)[C]["status"];
 
-/** The errors that a route can answer with, for the OpenAPI document. */
-export function problemAnswers<const S extends Status>(...statuses: S[]) {
-  const answer = (status: S) => ({
-    description: Object.values(problems)
-      .filter((entry) => entry.status === status)
-      .map((entry) => entry.title)
-      .join(", or: "),
-    content: { "application/problem+json": { schema: problem } },
+/** What a route with a JSON body can say of it. */
+export const bodyProblems = [
+  "malformed_json",
+  "request_timeout",
+  "too_large",
+  "unsupported_media_type",
+  "validation_failed",
+] as const satisfies ProblemCode[];
+
+/**
+ * The errors that a route can answer with of its own, for the OpenAPI document. Those of every route, and of
+ * every route that needs a token, are added to it by commonProblems.
+ */
+export function problemAnswers<const C extends ProblemCode>(...codes: C[]) {
+  const statuses = [...new Set(codes.map((code): Status => problems[code].status))];
+  return Object.fromEntries(
+    statuses.map((status) => [
+      status,
+      problemAnswer(codes.filter((code) => problems[code].status === status)),
+    ]),
+  ) as Record<StatusOf<C>, ReturnType<typeof problemAnswer>>;
+}
+
+/** An answer that has one of the codes, which are of one status. */
+export function problemAnswer(codes: readonly ProblemCode[]) {
+  return {
+    description: `${codes.map((code) => problems[code].title).join(", or: ")}.`,
+    headers: Object.assign({}, ...codes.map((code) => headersOf(code, codes))),
+    content: {
+      "application/problem+json": {
+        schema: problem,
+        examples: Object.fromEntries(codes.map((code) => [code, { value: exampleOf(code) }])),
+      },
+    },
+  };
+}
+
+/** Headers that come with a code: not required where another code of the same status comes without. */
+function headersOf(code: ProblemCode, codes: readonly ProblemCode[]) {
+  const { status } = problems[code];
+  const retryAfter = (seconds: string) => ({
+    "Retry-After": {
+      description: "Seconds after which to try again.",
+      required: status !== 409 || codes.length === 1,
+      schema: { type: "integer" as const, minimum: 0, examples: [Number(seconds)] },
+    },
   });
-  return Object.fromEntries(statuses.map((status) => [status, answer(status)])) as Record<
-    S,
-    ReturnType<typeof answer>
-  >;
+  if (status === 503) return retryAfter("5");
+  if (status === 429) return retryAfter("10");
+  if (code === "request_in_progress") return retryAfter("2");
+  if (status === 401) {
+    const schema = { type: "string" as const, examples: ['Bearer error="invalid_token"'] };
+    const description = "How to sign in, and what was wrong with the token.";
+    return { "WWW-Authenticate": { description, required: true, schema } };
+  }
+  return {};
+}
+
+function exampleOf(code: ProblemCode): z.infer<typeof problem> {
+  const { status, title } = problems[code];
+  return {
+    type: `urn:audit-log:problem:${code}`,
+    title,
+    status,
+    code,
+    detail: code === "validation_failed" ? "The request is not valid: see errors." : `${title}.`,
+    request_id: "5f0c7b1e-3d51-4b0a-9f43-0d2c2a1e8a57",
+    ...(code === "validation_failed"
+      ? { errors: [{ path: "/action", message: "must not be empty" }] }
+      : {}),
+  };
 }

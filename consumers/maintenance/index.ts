@@ -9,6 +9,8 @@ import { createLogger, type LogFields, type Logger } from "../../platform/logger
 import { firstPoller } from "../../platform/poller-names.ts";
 import type { Wakeable } from "../../platform/wakeable.ts";
 import { isTimeToWork } from "./is-time-to-work.ts";
+import { removeFromIndex } from "./remove-from-index.ts";
+import { continueRetention } from "./remove-old-logs.ts";
 import { repairIndex } from "./reconcile.ts";
 import { continueReindex } from "./reindex.ts";
 import { sweepExports } from "./sweep-exports.ts";
@@ -26,6 +28,9 @@ const jobs = {
   sweep_exports: sweepPipelines,
   watch_backlog: watchBacklog,
   remove_old_keys: removeKeys,
+  remove_old_logs: continueRetention,
+  // Before the comparison, which would find what is to go too many.
+  remove_from_index: removeFromIndex,
   reindex: continueReindex,
   reconcile: repairIndex,
 };

@@ -70,6 +70,21 @@ export async function bundleWorker(
   };
 }
 
+const rateLimits = z.object({
+  ratelimits: z.array(
+    z.object({
+      name: z.string(),
+      namespace_id: z.string(),
+      simple: z.object({ limit: z.int(), period: z.union([z.literal(10), z.literal(60)]) }),
+    }),
+  ),
+});
+
+/** The rate limits that a Worker is deployed with, from its wrangler.toml, relative to the repository. */
+export function readRateLimits(configFile: string) {
+  return rateLimits.parse(unstable_readConfig({ config: join(root, configFile) })).ratelimits;
+}
+
 function textVariables(vars: Record<string, unknown>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(vars).map(([name, value]) => [

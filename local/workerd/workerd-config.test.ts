@@ -59,6 +59,43 @@ test("workerd takes a variable of any text, and gives it to the Worker as it was
   }
 });
 
+test("a rate limit lets so many through in a period, for each key and each binding", async () => {
+  const simple = { limit: 2, period: 60 };
+  await writeFile(
+    join(dir, "plain.js"),
+    `export default { fetch: async (request, env) => {
+      const asked = [env.ONE, env.ONE, env.ONE, env.OTHER].map((one) => one.limit({ key: "a" }));
+      return Response.json(await Promise.all([...asked, env.ONE.limit({ key: "b" })]));
+    } };`,
+  );
+  const rateLimits = [
+    { name: "ONE", simple },
+    { name: "OTHER", simple },
+  ];
+  const workerd = await startWorkerd({
+    dir,
+    name: "test",
+    config: {
+      workers: [{ ...plain, rateLimits }],
+      sockets: [{ name: "http", service: "plain" }],
+      objectsDir: dir,
+    },
+    onOutput: () => {},
+  });
+  try {
+    const ask = async () => (await fetch(`http://127.0.0.1:${workerd.ports["http"]}/`)).json();
+    const first = [true, true, false, true, true];
+    expect(await ask()).toEqual(first.map((success) => ({ success })));
+    // A minute may end between the two.
+    const second = [false, false, false, true, true];
+    expect([first, second]).toContainEqual(
+      ((await ask()) as { success: boolean }[]).map(({ success }) => success),
+    );
+  } finally {
+    await workerd.stop();
+  }
+});
+
 test("workerd says what is wrong with a configuration instead of waiting", async () => {
   await expect(
     startWorkerd({

@@ -1,3 +1,5 @@
+import { emulateRateLimit } from "./emulate-rate-limit.ts";
+
 /** One Worker as `workerd` serves it. */
 export type WorkerService = {
   name: string;
@@ -12,6 +14,8 @@ export type WorkerService = {
   objects: readonly { binding: string; className: string; service: string }[];
   /** Bindings to other Workers here. */
   services?: readonly { binding: string; service: string }[];
+  /** Bindings that limit requests: so many in a period, in seconds. Without them nothing is limited. */
+  rateLimits?: readonly { name: string; simple: { limit: number; period: number } }[];
 };
 
 export type WorkerdConfig = {
@@ -23,6 +27,7 @@ export type WorkerdConfig = {
 };
 
 const objectsDisk = "objects";
+const rateLimitModule = "local:rate-limit";
 
 /**
  * A configuration for `workerd serve`, in Cap'n Proto's text form (workerd.capnp in the package has its
@@ -43,6 +48,7 @@ export function workerdConfig({ workers, sockets, objectsDir }: WorkerdConfig): 
     `const config :Workerd.Config = (`,
     `  services = ${list(services, "  ")},`,
     `  sockets = ${list(listeners, "  ")},`,
+    `  extensions = [(modules = [(name = ${text(rateLimitModule)}, internal = true, esModule = ${text(emulateRateLimit)})])],`,
     `);`,
     "",
   ].join("\n");
@@ -61,6 +67,11 @@ function workerOf(worker: WorkerService): string {
       ({ binding, service }) => `(name = ${text(binding)}, service = ${text(service)})`,
     ),
   ];
+  const limits = (worker.rateLimits ?? []).map(({ name, simple: { limit, period } }) => {
+    const inner = `[(name = "limit", json = "${limit}"), (name = "period", json = "${period}")]`;
+    const wrapped = `(moduleName = ${text(rateLimitModule)}, innerBindings = ${inner})`;
+    return `(name = ${text(name)}, wrapped = ${wrapped})`;
+  });
   const namespaces = worker.classes.map((name) => {
     const key = text(`${worker.name}-${name}`);
     return `(className = ${text(name)}, uniqueKey = ${key}, enableSql = true)`;
@@ -69,7 +80,7 @@ function workerOf(worker: WorkerService): string {
     `modules = [(name = "index.js", esModule = embed ${text(worker.module)})]`,
     `compatibilityDate = ${text(worker.compatibilityDate)}`,
     `compatibilityFlags = [${worker.compatibilityFlags.map(text).join(", ")}]`,
-    `bindings = ${list(bindings, "    ")}`,
+    `bindings = ${list([...bindings, ...limits], "    ")}`,
     ...(namespaces.length === 0
       ? []
       : [

@@ -2,9 +2,9 @@ import { randomBytes } from "node:crypto";
 import pg from "pg";
 import { type Sqs, connectSqs } from "../../aws/sqs.ts";
 import { seededRandom } from "../../bench/entries.ts";
-import { migrateDatabase } from "../../db/migrate.ts";
 import { ensureBucket, ensureQueues } from "../../local/aws.ts";
 import { type Config, parseConfig, requireSection } from "../../platform/config.ts";
+import { makeDatabase } from "../tools/make-database.ts";
 import { type FaultProxy, startFaultProxy } from "./fault-proxy.ts";
 import { installLateCommits } from "./late-commits.ts";
 import { poison } from "./make-log.ts";
@@ -103,19 +103,4 @@ export async function openWorld(
       for (const kind of backendKinds) await proxies[kind].stop();
     },
   };
-}
-
-/** A migrated database on the same server, which other tests and runs do not see. */
-async function makeDatabase(serverUrl: string, name: string): Promise<string> {
-  const client = new pg.Client(serverUrl);
-  await client.connect();
-  try {
-    await client.query(`create database ${name}`);
-  } finally {
-    await client.end();
-  }
-  const url = new URL(serverUrl);
-  url.pathname = `/${name}`;
-  await migrateDatabase(url.href);
-  return url.href;
 }

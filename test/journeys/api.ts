@@ -1,6 +1,7 @@
 import type { JWTPayload } from "jose";
 import { expect } from "vitest";
 import { z } from "zod";
+import { checkAnswer } from "./check-answer.ts";
 
 /** Where a journey runs: inside workerd, against the local stack, or against a deployed service. */
 export type Target = {
@@ -34,7 +35,7 @@ export const createdMany = z.strictObject({
   data: z.strictObject({ affected_rows: z.number(), log_ids: z.array(z.string()) }),
 });
 
-/** The calls of one caller, each with its token. */
+/** The calls of one caller, each with its token. Every answer is held against the OpenAPI document. */
 export type Client = ReturnType<typeof callerOf>;
 
 let count = 0;
@@ -68,12 +69,14 @@ export function callerOf(target: Target, claims: JWTPayload) {
     });
     const text = await response.text();
     const isJson = /json/.test(response.headers.get("Content-Type") ?? "");
-    return {
+    const answer = {
       status: response.status,
       headers: response.headers,
       text,
       body: isJson ? JSON.parse(text) : undefined,
     };
+    await checkAnswer(target, method, path, answer);
+    return answer;
   }
 
   const self = {

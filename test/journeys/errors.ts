@@ -229,6 +229,13 @@ export function errorJourneys(target: Target): void {
       expectProblem(await caller.call("PUT", "/api/v1/logs/x/"), 405, "method_not_allowed");
     });
 
+    test("that is named whole is not taken for a log's id", async () => {
+      const answer = await caller.get("/api/v1/logs/bulk");
+      expectProblem(answer, 405, "method_not_allowed");
+      expect(answer.headers.get("Allow")).toBe("POST");
+      expectProblem(await caller.call("PUT", "/api/v1/logs/stats/"), 405, "method_not_allowed");
+    });
+
     test("of a log that is no UUID is 422, and of no log 404", async () => {
       expect(expectProblem(await caller.get("/api/v1/logs/42"), 422, "validation_failed")).toEqual([
         "log_id",

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { auditLogSchema } from "../../events/audit-log.ts";
+import { auditLogSchema } from "../../events/audit-log-answer.ts";
 import { callerOf, entry, newTenant, type Target } from "./api.ts";
 
 /** From POST to GET, list and search: what was sent comes back. */

@@ -168,6 +168,7 @@ describe("the alert rules", () => {
         "audit_log_build_info",
         "audit_log_backpressure",
         "audit_log_repairs_total",
+        "audit_log_index_removals_oldest_age_seconds",
       ]),
     );
     const names = alerts.map(({ alert }) => alert);

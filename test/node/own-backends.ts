@@ -88,8 +88,8 @@ export async function storeLogs(db: Database, tenantId: string, count: number): 
   const ids: string[] = [];
   for (let left = count; left > 0; left -= 100) {
     const logs = Array.from({ length: Math.min(left, 100) }, () => newLog());
-    const stored = await writeLogs(db, { tenantId, userId: null }, logs, true);
-    ids.push(...(stored ?? []).map((log) => log.id));
+    const stored = await writeLogs(db, { tenantId, userId: null }, logs);
+    ids.push(...stored.map((log) => log.id));
   }
   return ids;
 }

@@ -84,7 +84,7 @@ beforeEach(async () => {
 
 const replicaConfig = () => ({ url: replica.url, fetchEndpoint: neon.url });
 const scope = () => ({ tenantId, userId: null });
-const write = async () => (await writeLogs(db, scope(), [newLog()], true))?.[0]?.id ?? "";
+const write = async () => (await writeLogs(db, scope(), [newLog()]))[0]?.id ?? "";
 
 /** What a list asks: the settled mark of the primary, then the page. */
 async function list() {

@@ -102,8 +102,8 @@ function busyService(tenants: string[]) {
   const write = async (tenantId: string) => {
     while (!isOver.value) {
       const scope = { tenantId, userId: null };
-      const stored = await writeLogs(own.db, scope, [newLog(), newLog(), newLog()], true);
-      acknowledged.get(tenantId)?.push(...(stored ?? []).map((log) => log.id));
+      const stored = await writeLogs(own.db, scope, [newLog(), newLog(), newLog()]);
+      acknowledged.get(tenantId)?.push(...stored.map((log) => log.id));
       await new Promise((resolve) => setTimeout(resolve, 40));
     }
   };
@@ -208,12 +208,9 @@ describe.skipIf(searchMissing !== "")(`a reindex (skipped: ${searchMissing})`, (
       },
     });
     const ids = await storeLogs(own.db, "old", 2_500);
-    const denied = await writeLogs(
-      own.db,
-      { tenantId: "old", userId: null },
-      [newLog({ outcome: "denied" })],
-      true,
-    );
+    const denied = await writeLogs(own.db, { tenantId: "old", userId: null }, [
+      newLog({ outcome: "denied" }),
+    ]);
     await emptyOutbox(own);
     const byOutcome = [{ term: { outcome: "denied" } }];
     expect(await found("old", byOutcome)).toEqual([]);
@@ -285,12 +282,7 @@ describe.skipIf(searchMissing !== "")(`a reindex (skipped: ${searchMissing})`, (
   });
 
   test("fails, and keeps the old index, where the new one cannot take a log that the old one has", async () => {
-    await writeLogs(
-      own.db,
-      { tenantId: "odd", userId: null },
-      [newLog({ user_id: "no number" })],
-      true,
-    );
+    await writeLogs(own.db, { tenantId: "odd", userId: null }, [newLog({ user_id: "no number" })]);
     await emptyOutbox(own);
     await own.search.indices.putIndexTemplate({
       name: "audit-logs-too-strict",

@@ -15,7 +15,7 @@ const leastPython = [3, 11] as const;
 export type PythonTools = { python: string };
 
 /**
- * The tests' tools in Python, moto and cfn-lint, installed once per user and list of versions, beside the
+ * The tests' tools in Python (moto, cfn-lint, Schemathesis, openapi-python-client), installed once per user and list of versions, beside the
  * jars of OpenSearch. An interrupted install never counts, and of two at a time the first wins.
  *
  * @throws with `CI` set, where they cannot be had
@@ -27,7 +27,7 @@ export async function pythonTools(
     missing: error instanceof Error ? error.message : String(error),
   }));
   if ("missing" in found && environment["CI"])
-    throw new Error(`CI must test against moto and cfn-lint: ${found.missing}`);
+    throw new Error(`CI must have the tests' tools in Python: ${found.missing}`);
   return found;
 }
 

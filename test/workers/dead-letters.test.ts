@@ -297,7 +297,7 @@ describe("dead letters", () => {
     const started = await admin.call("POST", "/api/v1/logs/export");
     const id = String(z.object({ data: z.object({ id: z.string() }) }).parse(started.body).data.id);
     await rowsOf(
-      sql`update export_pipelines set status = 'FAILED', error_code = 'storage_refused', error_message = 'The bucket is missing.' where id = ${id}`,
+      sql`update export_pipelines set status = 'FAILED', finished_at = now(), error_code = 'storage_refused', error_message = 'The bucket is missing.' where id = ${id}`,
     );
     await exhaust(exports);
     const operator = operatorOf(log, exports);

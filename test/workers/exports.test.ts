@@ -211,7 +211,9 @@ describe("an export that has not begun", () => {
     const retry = (key: string) =>
       caller.call("POST", `/api/v1/logs/export/${id}/retry`, undefined, { "Idempotency-Key": key });
     expectProblem(await retry("k"), 409, "conflict");
-    await rowsOf(sql`update export_pipelines set status = 'FAILED' where id = ${id}`);
+    await rowsOf(
+      sql`update export_pipelines set status = 'FAILED', finished_at = now() where id = ${id}`,
+    );
     const answers = await Promise.all([retry("k"), retry("k"), retry("k"), retry("other")]);
     const replays = answers.filter((one) => one.headers.get("Idempotency-Replayed") === "true");
     const won = answers.filter(({ status }) => status === 202);

@@ -16,6 +16,8 @@ const routes: [string, string, unknown?][] = [
   ["GET", `/api/v1/logs/${crypto.randomUUID()}`],
   ["POST", "/api/v1/logs/export"],
   ["GET", "/api/v1/logs/export"],
+  ["DELETE", "/api/v1/logs/cleanup"],
+  ["DELETE", "/api/v1/logs/cleanup?dry_run=true"],
 ];
 
 let lines: string[] = [];
@@ -355,6 +357,7 @@ test("the OpenAPI document names every route", async () => {
     "/health",
     "/logs",
     "/logs/bulk",
+    "/logs/cleanup",
     "/logs/export",
     "/logs/export/{pipeline_id}",
     "/logs/export/{pipeline_id}/retry",

@@ -14,7 +14,7 @@ import {
   newTenant,
 } from "../journeys/api.ts";
 import { ownerOf, rowsOf } from "./database.ts";
-import { workerEnv, workers, workersWith } from "./tools.ts";
+import { withoutLimits, workerEnv, workers, workersWith } from "./tools.ts";
 
 beforeEach(() => {
   for (const level of ["warn", "error"] as const)
@@ -165,7 +165,7 @@ describe("an Idempotency-Key", () => {
   });
 
   test("stores one log for each of many keys that many requests race for, mixed bodies among them", async () => {
-    const { keyed, stored } = newCaller();
+    const { keyed, stored } = newCaller({}, workersWith(withoutLimits));
     const keys = times(10, (n) => `key-${n}`);
     const bodies = ["x", "y"].map((user) => entry({ user_id: user }));
     const answers = await Promise.all(
@@ -321,7 +321,7 @@ describe("an event_id", () => {
   });
 
   test("is stored once by bulks that race with the same events in opposite orders", async () => {
-    const { caller, stored } = newCaller();
+    const { caller, stored } = newCaller({}, workersWith(withoutLimits));
     await caller.create();
     const logs = times(50, (n) => entry({ event_id: `e_${n}`, resource_id: `r_${n}` }));
     const rounds = times(24, (n) => (n % 2 === 0 ? logs : logs.toReversed()));

@@ -1,15 +1,18 @@
 import { sql } from "drizzle-orm";
-import { beforeAll, describe, expect, test } from "vitest";
-import { asRole, inTenant, sqlState } from "../../db/client.ts";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { asRetention, asRole, inTenant, sqlState } from "../../db/client.ts";
 import type { TenantScope } from "../../events/tenant-scope.ts";
 import { callerOf, newTenant } from "../journeys/api.ts";
-import { ownerOf } from "./database.ts";
+import { forgetWaiting, makeMonth, ownerOf, rowsOf } from "./database.ts";
 import { workers } from "./tools.ts";
+
+afterAll(forgetWaiting);
 
 describe("row-level security", () => {
   const [mine, theirs] = [newTenant(), newTenant()];
   const scope: TenantScope = { tenantId: mine, userId: null };
   const db = ownerOf();
+  const platform = callerOf(workers, { role: "platform_admin", tenant_id: undefined, sub: "root" });
   const month = new Date().toISOString().slice(0, 7).replace("-", "_");
 
   beforeAll(async () => {
@@ -78,6 +81,7 @@ describe("row-level security", () => {
     ["delete from tenants"],
     ["update tenants set status = 'active'"],
     ["update tenants set name = 'x'"],
+    ["update tenants set rate_tier = 'unlimited'"],
     ["insert into tenants (id, status) values (app_tenant(), 'suspended')"],
     [`select * from audit_logs_${month}`],
     ["alter table audit_logs disable row level security"],
@@ -128,6 +132,24 @@ describe("row-level security", () => {
     ["audit_operator", "delete from pending_index"],
     ["audit_operator", "update service_counters set value = 0"],
     ["audit_indexer", "delete from dead_letters"],
+    ["audit_maintenance", "delete from audit_logs"],
+    ["audit_operator", "delete from audit_logs"],
+    ["audit_operator", "update tenants set retention_takes_effect_at = null"],
+    ["audit_operator", "update tenants set retention_days_before = 1"],
+    ["audit_operator", "delete from index_removals"],
+    ["audit_retention", "select action from audit_logs"],
+    ["audit_retention", "update audit_logs set action = 'x'"],
+    ["audit_retention", "truncate audit_logs"],
+    [
+      "audit_retention",
+      "insert into audit_logs (id, tenant_id) values (gen_random_uuid(), app_tenant())",
+    ],
+    ["audit_retention", "update tenants set legal_hold = false"],
+    ["audit_retention", "update export_pipelines set status = 'DONE'"],
+    ["audit_retention", "delete from index_removals"],
+    ["audit_retention", "delete from service_counters"],
+    ["audit_retention", "insert into service_counters values ('repairs', 'x', 1)"],
+    ["audit_retention", "select * from api_keys"],
     ["audit_exporter", "insert into service_counters values ('logs_stored', 'x', 1)"],
     [
       "audit_exporter",
@@ -139,6 +161,88 @@ describe("row-level security", () => {
       (error: unknown) => sqlState(error),
     );
     expect(await refused).toBe("42501");
+  });
+
+  describe("for the role that removes logs, whose statement forgets its WHERE", () => {
+    const dayMs = 24 * 60 * 60 * 1000;
+    let tenant = "";
+    let old: string[] = [];
+    let kept: string[] = [];
+
+    beforeEach(async () => {
+      tenant = newTenant();
+      await platform.post("/api/v1/tenants", { id: tenant });
+      old = [await storeAt(tenant, 120), await storeAt(tenant, 91)];
+      kept = [await storeAt(tenant, 89), await storeAt(tenant, 0)];
+    });
+
+    /** A log that was stored so many days ago, and waits for the index. */
+    async function storeAt(of: string, daysAgo: number): Promise<string> {
+      const at = new Date(Date.now() - daysAgo * dayMs);
+      await makeMonth(at);
+      const rows = await rowsOf(sql`
+        with stored as (
+          insert into audit_logs (id, tenant_id, created_at, occurred_at, recorded_by, action, severity, actor_type, resource_type, resource_id)
+          values (audit_log_id(${at.toISOString()}::timestamptz, 0), ${of}, now(), now(), 'x', 'a', 'INFO', 'user', 'r', '1')
+          returning id
+        ), outbox as (
+          insert into pending_index (tenant_id, log_id, due_at) select ${of}, id, now() + interval '1 day' from stored
+        )
+        select id from stored`);
+      return String(rows[0]?.["id"]);
+    }
+
+    const removeAll = (as: { tenantId: string; defaultDays: number | null }) =>
+      asRetention(db, as, [
+        db.execute(sql`delete from audit_logs`),
+        db.execute(sql`delete from pending_index`),
+        db.execute(sql`delete from index_failures`),
+      ]);
+    const left = async (table = "audit_logs", id = "id") =>
+      (
+        await rowsOf(sql`
+          select ${sql.identifier(id)} as id from ${sql.identifier(table)}
+          where tenant_id = ${tenant} order by 1`)
+      ).map((row) => row["id"]);
+
+    test("what is too old goes, and what waits for the index of a log that stays does not", async () => {
+      await removeAll({ tenantId: tenant, defaultDays: 90 });
+      expect(await left()).toEqual(kept);
+      expect(await left("pending_index", "log_id")).toEqual(kept);
+    });
+
+    test.each([
+      ["no default is named, and the tenant has set nothing", () => ({ defaultDays: null })],
+      ["another tenant is named", () => ({ tenantId: mine })],
+      ["no tenant is named", () => ({ tenantId: "" })],
+      ["a wrong default is named, of a tenant that has set more", () => ({ defaultDays: 1 })],
+    ])("nothing goes where %s", async (name, change) => {
+      if (name.startsWith("a wrong"))
+        await rowsOf(sql`update tenants set retention_days = 365 where id = ${tenant}`);
+      await rowsOf(sql`update tenants set retention_takes_effect_at = now() where id = ${tenant}`);
+      await removeAll({ tenantId: tenant, defaultDays: 90, ...change() });
+      expect(await left()).toEqual([...old, ...kept]);
+      expect(await left("pending_index", "log_id")).toEqual([...old, ...kept]);
+    });
+
+    test("nothing goes under a legal hold", async () => {
+      await rowsOf(sql`update tenants set legal_hold = true where id = ${tenant}`);
+      await removeAll({ tenantId: tenant, defaultDays: 1 });
+      expect(await left()).toEqual([...old, ...kept]);
+    });
+
+    test("nothing goes that an export covers which is not over, also under a legal hold", async () => {
+      const from = Date.now() - 100 * dayMs;
+      await rowsOf(sql`
+        insert into export_pipelines (tenant_id, id, format, compression, columns, filters, shown_filters, requested_by, created_at, upper_id, due_at)
+        values (${tenant}, gen_random_uuid(), 'csv', 'none', '["id"]', ${JSON.stringify({ from })}::json, '{}', 'x', now(), first_id_at(now()), now() + interval '1 day')`);
+      await rowsOf(sql`update tenants set legal_hold = true where id = ${tenant}`);
+      await removeAll({ tenantId: tenant, defaultDays: 1 });
+      expect(await left()).toEqual([...old, ...kept]);
+      await rowsOf(sql`update tenants set legal_hold = false where id = ${tenant}`);
+      await removeAll({ tenantId: tenant, defaultDays: 1 });
+      expect(await left()).toEqual([old[1], ...kept]);
+    });
   });
 
   test("refuses to write for another tenant, or for another user", async () => {

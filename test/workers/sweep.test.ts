@@ -116,6 +116,8 @@ describe("the outbox sweep", () => {
       "maintenance_failed",
       "maintenance_failed",
       "maintenance_failed",
+      "maintenance_failed",
+      "maintenance_failed",
       "watchdog_failed",
       "watchdog_failed",
     ]);

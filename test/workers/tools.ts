@@ -3,6 +3,7 @@ import { SignJWT, type JWTPayload } from "jose";
 import { inject } from "vitest";
 import app from "./all-workers.ts";
 import type { Target } from "../journeys/api.ts";
+import { allRateLimits } from "../../worker/limits/rate-limits.ts";
 import "../provided.ts";
 
 export const workerEnv = inject("workerEnv");
@@ -34,7 +35,7 @@ export const workers: Target = {
 };
 
 /** The Worker with some variables changed. What it does after the answer is over when the answer is read. */
-export function workersWith(changes: Record<string, string | undefined>): Target {
+export function workersWith(changes: Record<string, unknown>): Target {
   const changed = { ...env, ...changes };
   return {
     token,
@@ -46,6 +47,9 @@ export function workersWith(changes: Record<string, string | undefined>): Target
     },
   };
 }
+
+/** What takes the rate limits away, for tests that send more at once than a client should. */
+export const withoutLimits = Object.fromEntries(allRateLimits().map(([name]) => [name, undefined]));
 
 /** Nothing listens here: every connection is refused at once. */
 export const nowhere = "http://127.0.0.1:9";

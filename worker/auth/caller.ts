@@ -1,4 +1,6 @@
+import { isMaskHash } from "../../events/mask-hash.ts";
 import type { Admission, TenantScope } from "../../events/tenant-scope.ts";
+import { ApiError } from "../../platform/errors.ts";
 
 /** What a token may do within its tenant. */
 export const tenantRoles = ["admin", "auditor", "writer", "user"] as const;
@@ -13,6 +15,8 @@ export type Caller = {
   tenantId: string;
   /** The token's subject. */
   sub: string;
+  /** Of the `sub`, as logs have it whose user_id is hashed; null where HASH_SECRET is not set. */
+  subHash: string | null;
   roles: ReadonlySet<Role>;
   admission: Admission;
 };
@@ -40,6 +44,13 @@ export function writeScope(caller: Caller): TenantScope {
   return scopeOf(caller, writesAll);
 }
 
-function scopeOf({ tenantId, sub, admission }: Caller, isWholeTenant: boolean): TenantScope {
-  return { tenantId, userId: isWholeTenant ? null : sub, admission };
+function scopeOf(
+  { tenantId, sub, subHash, admission }: Caller,
+  isWholeTenant: boolean,
+): TenantScope {
+  if (isWholeTenant) return { tenantId, userId: null, admission };
+  // Else who may choose its name could name the hash of another one's, and see what is behind it.
+  if (isMaskHash(sub))
+    throw new ApiError("forbidden", "A sub of the form hash:… cannot have the user role alone.");
+  return { tenantId, userId: sub, userHash: subHash, admission };
 }

@@ -28,10 +28,15 @@ export function keyHash(key: string): string {
 /**
  * The bearer of an API key. A key that does not exist, is revoked or has expired is answered the same.
  *
+ * @param beforeLookup is awaited before the database is asked, and may throw
  * @throws ApiError `unauthenticated`, or `database_unavailable` where the key is not known yet
  */
-export async function verifyKey(sent: string, config: DatabaseConfig): Promise<Bearer> {
-  const key = /^al_[\w-]{43}$/.test(sent) ? await keyOf(keyHash(sent), config) : null;
+export async function verifyKey(
+  sent: string,
+  config: DatabaseConfig,
+  beforeLookup: () => Promise<void>,
+): Promise<Bearer> {
+  const key = /^al_[\w-]{43}$/.test(sent) ? await keyOf(keyHash(sent), config, beforeLookup) : null;
   if (!key || key.expiresAt <= Date.now()) {
     throw new ApiError("unauthenticated", "The API key is not valid.", {
       headers: { "WWW-Authenticate": 'Bearer error="invalid_token"' },
@@ -41,11 +46,16 @@ export async function verifyKey(sent: string, config: DatabaseConfig): Promise<B
   return { tenantId, sub: id, roles: new Set(roles), issuedAt: Infinity, isKey: true };
 }
 
-async function keyOf(hash: string, config: DatabaseConfig): Promise<FoundKey | null> {
+async function keyOf(
+  hash: string,
+  config: DatabaseConfig,
+  beforeLookup: () => Promise<void>,
+): Promise<FoundKey | null> {
   const now = Date.now();
   const kept = known.get(hash);
   if (kept && now - kept.readAt < keepMs) return kept.key;
   if (now - (unknown.get(hash) ?? 0) < keepUnknownMs) return null;
+  await beforeLookup();
   const key = await repeatable(() => findApiKey(connectDatabase(config), hash));
   if (key) {
     keep(known, hash, { key, readAt: now });

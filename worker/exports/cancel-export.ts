@@ -1,4 +1,4 @@
-import { createRoute, type RouteHandler } from "@hono/zod-openapi";
+import type { RouteHandler } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { removeExport } from "../../aws/export-objects.ts";
 import { connectS3 } from "../../aws/s3.ts";
@@ -9,25 +9,27 @@ import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
 import { s3Log } from "../../platform/s3-log.ts";
 import { readScope } from "../auth/caller.ts";
-import { auditors, requireRole } from "../auth/require-role.ts";
+import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { answerOf, exportAnswer, exportParams, exportUnknown } from "./export-answer.ts";
+import { declareRoute } from "../route.ts";
 
-export const cancelExportRoute = createRoute({
+export const cancelExportRoute = declareRoute({
   method: "delete",
   path: "/logs/export/{pipeline_id}",
   operationId: "cancelExport",
   summary: "Cancel an export",
   description: "What was uploaded of it is removed. A finished export cannot be cancelled.",
-  middleware: [requireRole(...auditors)] as const,
+  tags: ["Exports"],
+  access: auditors,
   request: { params: exportParams },
   responses: {
     200: {
       description: "It is cancelled.",
       content: { "application/json": { schema: exportAnswer } },
     },
-    ...problemAnswers(401, 403, 404, 409, 422, 503),
+    ...problemAnswers("not_found", "conflict", "validation_failed"),
   },
 });
 

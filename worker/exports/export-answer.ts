@@ -2,6 +2,7 @@ import { z } from "@hono/zod-openapi";
 import { connectS3 } from "../../aws/s3.ts";
 import type { ExportRow } from "../../db/exports.ts";
 import {
+  exportColumn,
   exportCompressions,
   exportFormats,
   exportStatuses,
@@ -12,51 +13,112 @@ import { type Config, requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 
 const linkSeconds = 15 * 60;
-const time = z.iso.datetime().nullable();
+const time = (description: string, example = "2026-01-31T09:30:00.250Z") =>
+  z.iso
+    .datetime()
+    .nullable()
+    .openapi({ description, examples: [example] });
+const count = (description: string, example: number) =>
+  z
+    .int()
+    .nonnegative()
+    .openapi({ description, examples: [example] });
+const link = (description: string, example: string) =>
+  z
+    .url()
+    .nullable()
+    .openapi({ description, examples: [`https://files.example.com/${example}`] });
 
 /** An export as answers give it. */
 export const exportSchema = z
-  .strictObject({
-    id: z.uuid(),
-    tenant_id: z.string(),
-    status: z.enum(exportStatuses),
-    format: z.enum(exportFormats),
-    compression: z.enum(exportCompressions),
-    columns: z.array(z.string()),
-    filters: shownFilters.meta({ description: "As they were asked for; addresses are masked." }),
-    created_at: z.iso
-      .datetime()
-      .openapi({ description: "The export covers every log that was stored until then." }),
-    started_at: time,
-    finished_at: time,
-    requested_by: z.string(),
-    rows_exported: z.int(),
+  .object({
+    id: z.uuid().openapi({
+      description: "`pipeline_id` of the routes.",
+      examples: ["019c137e-5b0a-7c3e-8a52-3f1d5c0b9a11"],
+    }),
+    tenant_id: z.string().openapi({ description: "Whose logs they are.", examples: ["acme"] }),
+    status: z.enum(exportStatuses).openapi({
+      description: "DONE, FAILED and CANCELLED last; a FAILED one can be retried.",
+      examples: ["DONE"],
+    }),
+    format: z.enum(exportFormats).openapi({ description: "Of the file.", examples: ["csv"] }),
+    compression: z
+      .enum(exportCompressions)
+      .openapi({ description: "Of the file.", examples: ["none"] }),
+    columns: z
+      .array(exportColumn)
+      .openapi({ description: "In their order.", examples: [["id", "created_at", "action"]] }),
+    filters: shownFilters.meta({
+      description: "As they were asked for; addresses and secrets are masked.",
+      examples: [{ action: "document.*" }],
+    }),
+    created_at: z.iso.datetime().openapi({
+      description: "The export covers every log that was stored until then.",
+      examples: ["2026-01-31T09:30:00.250Z"],
+    }),
+    started_at: time("When work on it began."),
+    finished_at: time("When it came to its last status."),
+    requested_by: z.string().openapi({
+      description: "The `sub` of the token that asked for it, or the API key's id.",
+      examples: ["alice"],
+    }),
+    rows_exported: count("Logs that are in the file so far.", 1290),
     rows_total: z
       .int()
+      .nonnegative()
       .nullable()
-      .openapi({ description: "An estimate until the export is DONE." }),
-    rows_total_is_estimate: z.boolean(),
-    progress: z.number().min(0).max(1),
-    bytes: z.int(),
-    parts: z.int(),
-    attempt: z.int().openapi({
-      description: "Above 1 where the export had to start over, since S3 had lost its upload.",
-    }),
-    file_url: z
-      .url()
+      .openapi({ description: "An estimate until the export is DONE.", examples: [1290] }),
+    rows_total_is_estimate: z
+      .boolean()
+      .openapi({ description: "Whether rows_total is one.", examples: [false] }),
+    progress: z
+      .number()
+      .min(0)
+      .max(1)
+      .openapi({ description: "1 when the file is there.", examples: [0.42] }),
+    bytes: count("Of the file so far.", 482_113),
+    parts: count("Parts of the file that S3 has.", 1),
+    attempt: count("Above 1 where it had to start over, since S3 had lost its upload.", 1),
+    file_url: link(
+      `Where to download the file. Made anew for each answer, works until expires_at; null before DONE.`,
+      "acme/019c137e.csv?X-Amz-Signature=0f3c",
+    ),
+    manifest_url: link(
+      "The same for its manifest: rows, bytes, first and last id, and the SHA-256 of every part.",
+      "acme/019c137e.csv.manifest.json?X-Amz-Signature=9b1d",
+    ),
+    expires_at: time("Until when both links work; null before DONE."),
+    error: z
+      .object({
+        code: z
+          .string()
+          .openapi({ description: "Made for programs.", examples: ["storage_unavailable"] }),
+        message: z
+          .string()
+          .openapi({ description: "For a person.", examples: ["The bucket does not answer."] }),
+      })
       .nullable()
-      .openapi({ description: "Works until expires_at. Null before DONE." }),
-    manifest_url: z.url().nullable(),
-    expires_at: time,
-    error: z.object({ code: z.string(), message: z.string() }).nullable(),
+      .openapi({ description: "Why it FAILED; null otherwise." }),
   })
-  .openapi("ExportPipeline");
+  .openapi("ExportPipeline", { description: "An export: how far it is, and where its file is." });
 
-export const exportAnswer = z.object({ data: exportSchema });
+export const exportAnswer = z
+  .object({ data: exportSchema })
+  .openapi("ExportAnswer", { description: "One export." });
 export type ExportAnswer = z.infer<typeof exportSchema>;
 
 export const exportParams = z.object({
-  pipeline_id: z.guid("must be a UUID").openapi({ format: "uuid" }),
+  pipeline_id: z.guid("must be a UUID").openapi({
+    format: "uuid",
+    description: "The export's id.",
+    examples: ["019c137e-5b0a-7c3e-8a52-3f1d5c0b9a11"],
+  }),
+});
+
+/** Where the answer's export is. */
+export const exportLocation = z.string().openapi({
+  description: "The path of the export, to ask how far it is.",
+  examples: ["/api/v1/logs/export/019c137e-5b0a-7c3e-8a52-3f1d5c0b9a11"],
 });
 
 /** An export's row as the answer gives it. Its links are made anew each time, since they expire. */

@@ -1,23 +1,25 @@
-import { createRoute, type RouteHandler } from "@hono/zod-openapi";
+import type { RouteHandler } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { readExport } from "../../db/exports.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
-import { auditors, requireRole } from "../auth/require-role.ts";
+import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { answerOf, exportAnswer, exportParams, exportUnknown } from "./export-answer.ts";
+import { declareRoute } from "../route.ts";
 
-export const getExportRoute = createRoute({
+export const getExportRoute = declareRoute({
   method: "get",
   path: "/logs/export/{pipeline_id}",
   operationId: "getExport",
   summary: "Read how far an export is, and where its file is",
-  middleware: [requireRole(...auditors)] as const,
+  tags: ["Exports"],
+  access: auditors,
   request: { params: exportParams },
   responses: {
     200: { description: "The export.", content: { "application/json": { schema: exportAnswer } } },
-    ...problemAnswers(401, 403, 404, 422, 503),
+    ...problemAnswers("not_found", "validation_failed"),
   },
 });
 

@@ -1,24 +1,26 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { listExports as readExports } from "../../db/exports.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
-import { auditors, requireRole } from "../auth/require-role.ts";
+import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { encodeCursor } from "../logs/cursor.ts";
-import { idBehind, pageQuery } from "../page-query.ts";
+import { idBehind, pageOf, pageQuery } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { answerOf, exportSchema } from "./export-answer.ts";
+import { declareRoute } from "../route.ts";
 
 /** A cursor of this list is refused by the list of logs, and the other way round. */
 const cursorKind = "exports";
 
-export const listExportsRoute = createRoute({
+export const listExportsRoute = declareRoute({
   method: "get",
   path: "/logs/export",
   operationId: "listExports",
   summary: "List exports, newest first",
-  middleware: [requireRole(...auditors)] as const,
+  tags: ["Exports"],
+  access: auditors,
   request: {
     query: z.strictObject({
       ...pageQuery(),
@@ -29,11 +31,11 @@ export const listExportsRoute = createRoute({
       description: "A page of exports.",
       content: {
         "application/json": {
-          schema: z.object({ items: z.array(exportSchema), next_cursor: z.string().nullable() }),
+          schema: pageOf("ExportPage", exportSchema),
         },
       },
     },
-    ...problemAnswers(401, 403, 422, 503),
+    ...problemAnswers("validation_failed"),
   },
 });
 

@@ -1,10 +1,10 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { retryExport as makePending } from "../../db/exports.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
-import { auditors, requireRole } from "../auth/require-role.ts";
+import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import {
   idempotencyHeaders,
@@ -13,24 +13,38 @@ import {
   replayedHeader,
 } from "../idempotency-key.ts";
 import { problemAnswers } from "../problem-answers.ts";
-import { answerOf, exportAnswer, exportParams, exportUnknown } from "./export-answer.ts";
+import {
+  answerOf,
+  exportAnswer,
+  exportLocation,
+  exportParams,
+  exportUnknown,
+} from "./export-answer.ts";
 import { publishExport } from "./publish-export.ts";
+import { declareRoute } from "../route.ts";
 
-export const retryExportRoute = createRoute({
+export const retryExportRoute = declareRoute({
   method: "post",
   path: "/logs/export/{pipeline_id}/retry",
   operationId: "retryExport",
   summary: "Try a failed export again",
   description: "It goes on from its checkpoint, where S3 still has what was uploaded.",
-  middleware: [requireRole(...auditors)] as const,
+  tags: ["Exports"],
+  access: auditors,
   request: { params: exportParams, headers: idempotencyHeaders },
   responses: {
     202: {
       description: "It will go on.",
-      headers: z.object({ Location: z.string(), ...replayedHeader }),
+      headers: z.object({ Location: exportLocation, ...replayedHeader }),
       content: { "application/json": { schema: exportAnswer } },
     },
-    ...problemAnswers(401, 403, 404, 409, 422, 503),
+    ...problemAnswers(
+      "not_found",
+      "conflict",
+      "request_in_progress",
+      "validation_failed",
+      "idempotency_key_reused",
+    ),
   },
 });
 
@@ -46,7 +60,9 @@ export const retryExport: RouteHandler<typeof retryExportRoute, AppEnv> = async 
   if (!changed)
     throw new ApiError(
       "conflict",
-      `The export is ${row.status}: only a FAILED one can be retried.`,
+      row.status === "FAILED"
+        ? "The export failed more than 7 days ago: start a new one."
+        : `The export is ${row.status}: only a FAILED one can be retried.`,
     );
   if (isReplay) c.header("Idempotency-Replayed", "true");
   if (row.status === "PENDING") publishExport(c, id);

@@ -1,30 +1,36 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { startExport as storeExport } from "../../db/exports.ts";
+import { defaultSettings } from "../../events/tenant-settings.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
-import { auditors, requireRole } from "../auth/require-role.ts";
+import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { idempotencyHeaders, keyOrOwn, refuseUndone, replayedHeader } from "../idempotency-key.ts";
 import { logFilter } from "../logs/log-query.ts";
+import { orItsHash } from "../logs/or-its-hash.ts";
 import { recordingOf } from "../logs/recording.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
-import { problemAnswers } from "../problem-answers.ts";
-import { answerOf, exportAnswer } from "./export-answer.ts";
+import { bodyProblems, problemAnswers } from "../problem-answers.ts";
+import { withSettings } from "../tenants/known-settings.ts";
+import { answerOf, exportAnswer, exportLocation } from "./export-answer.ts";
 import { exportRequest, maxExportBytes, shownFiltersOf } from "./export-request.ts";
 import { publishExport } from "./publish-export.ts";
 import { storableFilter } from "./stored-filter.ts";
+import { declareRoute } from "../route.ts";
 
 const path = "/logs/export";
 
-export const startExportRoute = createRoute({
+export const startExportRoute = declareRoute({
   method: "post",
   path,
   operationId: "startExport",
   summary: "Export audit logs to a file",
   description:
     "Every log that was stored before this request and that the filters select, in the order of ids. Without a body: every log of the tenant, as CSV.",
-  middleware: [requireRole(...auditors), optionalJsonBody(maxExportBytes)] as const,
+  tags: ["Exports"],
+  access: auditors,
+  middleware: [optionalJsonBody(maxExportBytes)],
   request: {
     headers: idempotencyHeaders,
     body: { required: false, content: { "application/json": { schema: exportRequest } } },
@@ -32,10 +38,10 @@ export const startExportRoute = createRoute({
   responses: {
     202: {
       description: "The export will begin. Ask for it at its Location.",
-      headers: z.object({ Location: z.string(), ...replayedHeader }),
+      headers: z.object({ Location: exportLocation, ...replayedHeader }),
       content: { "application/json": { schema: exportAnswer } },
     },
-    ...problemAnswers(400, 401, 403, 409, 413, 415, 422, 503),
+    ...problemAnswers(...bodyProblems, "idempotency_key_reused", "request_in_progress"),
   },
 });
 
@@ -43,21 +49,23 @@ export const startExport: RouteHandler<typeof startExportRoute, AppEnv> = async 
   const { caller, config } = c.var;
   const asked = c.req.valid("json");
   const body = await c.req.text();
-  const { keyRule } = recordingOf(caller, config);
+  const db = connectDatabase(requireSection(config, "database"));
   const filter = await logFilter(asked.filters, caller.tenantId, config);
-  const started = await storeExport(
-    connectDatabase(requireSection(config, "database")),
-    readScope(caller),
-    {
+  const hashedToo = orItsHash(filter, caller.tenantId, config);
+  const filters = storableFilter(hashedToo, recordingOf(caller, config, defaultSettings).mask);
+  const key = await keyOrOwn(c, path);
+  const started = await withSettings(readScope(caller), (settings, scope) => {
+    const { mask } = recordingOf(caller, config, settings);
+    const wanted = {
       format: asked.format,
       compression: asked.compression,
       columns: asked.columns,
-      filters: storableFilter(filter, keyRule),
-      shownFilters: shownFiltersOf(body, keyRule),
+      filters,
+      shownFilters: shownFiltersOf(body, mask),
       requestedBy: caller.sub,
-    },
-    await keyOrOwn(c, path),
-  );
+    };
+    return storeExport(db, scope, wanted, key);
+  });
   if (started.outcome !== "done") throw refuseUndone(started.outcome);
   const { row, isReplay } = started;
   c.var.event["export_id"] = row.id;

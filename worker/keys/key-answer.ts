@@ -1,20 +1,41 @@
 import { z } from "@hono/zod-openapi";
 import { type ApiKeyRow, keyRoles } from "../../db/api-keys.ts";
 
-const time = z.iso.datetime().nullable();
+const time = (description: string) =>
+  z.iso
+    .datetime()
+    .nullable()
+    .openapi({ description, examples: ["2026-01-31T09:30:00.250Z"] });
 
 export const keySchema = z
   .object({
-    id: z.uuid().openapi({ description: "`recorded_by` of the logs that it stores." }),
-    name: z.string(),
-    roles: z.array(z.enum(keyRoles)),
-    created_at: z.iso.datetime(),
-    created_by: z.string().openapi({ description: "The sub of the token that made it." }),
-    expires_at: time,
-    last_used_at: time.openapi({ description: "To the minute." }),
-    revoked_at: time,
+    id: z.uuid().openapi({
+      description: "`recorded_by` of the logs that it stores.",
+      examples: ["019c137e-5b0a-7c3e-8a52-3f1d5c0b9a11"],
+    }),
+    name: z
+      .string()
+      .openapi({ description: "For people: what it is for.", examples: ["billing service"] }),
+    roles: z
+      .array(z.enum(keyRoles))
+      .openapi({ description: "What it may do.", examples: [["writer"]] }),
+    created_at: z.iso
+      .datetime()
+      .openapi({ description: "When it was made.", examples: ["2026-01-31T09:30:00.250Z"] }),
+    created_by: z
+      .string()
+      .openapi({ description: "The `sub` of the token that made it.", examples: ["alice"] }),
+    expires_at: time("It is refused from then on; null where it does not expire."),
+    last_used_at: time("To the minute; null where it was not used."),
+    revoked_at: time("When it was revoked; null where it was not."),
   })
-  .openapi("ApiKey");
+  .openapi("ApiKey", { description: "An API key, without what it is used with." });
+
+export const keyId = z.guid("must be a UUID").openapi({
+  format: "uuid",
+  description: "The key's id.",
+  examples: ["019c137e-5b0a-7c3e-8a52-3f1d5c0b9a11"],
+});
 
 export function keyAnswer(row: ApiKeyRow): z.infer<typeof keySchema> {
   return {

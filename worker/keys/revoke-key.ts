@@ -1,34 +1,38 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { revokeApiKey } from "../../db/api-keys.ts";
 import { connectDatabase } from "../../db/client.ts";
-import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { writeScope } from "../auth/caller.ts";
-import { requireOwnAdmin } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
-import { keyAnswer, keySchema } from "./key-answer.ts";
+import { keyAnswer, keyId, keySchema } from "./key-answer.ts";
+import { tenantParams } from "../tenants/tenant-answer.ts";
+import { declareRoute } from "../route.ts";
 
-export const revokeKeyRoute = createRoute({
+export const revokeKeyRoute = declareRoute({
   method: "delete",
   path: "/tenants/{tenant_id}/keys/{key_id}",
   operationId: "revokeApiKey",
   summary: "Revoke an API key",
   description: "It is refused everywhere within 30 seconds. For the tenant's admin, with a token.",
-  middleware: [requireOwnAdmin] as const,
+  tags: ["API keys"],
+  access: "own admin",
   request: {
-    params: z.object({
-      tenant_id: nameText,
-      key_id: z.guid("must be a UUID").openapi({ format: "uuid" }),
-    }),
+    params: tenantParams.extend({ key_id: keyId }),
   },
   responses: {
     200: {
       description: "Revoked.",
-      content: { "application/json": { schema: z.object({ data: keySchema }) } },
+      content: {
+        "application/json": {
+          schema: z
+            .object({ data: keySchema })
+            .openapi("ApiKeyAnswer", { description: "One key." }),
+        },
+      },
     },
-    ...problemAnswers(401, 403, 404, 422, 503),
+    ...problemAnswers("not_found", "validation_failed"),
   },
 });
 

@@ -1,4 +1,4 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import {
   maxBulkBytes,
   maxBulkEntries,
@@ -9,38 +9,69 @@ import { elements, memberText } from "../../events/json-text.ts";
 import { isTooLarge, newAuditLog } from "../../events/new-audit-log.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { writeScope } from "../auth/caller.ts";
-import { requireRole, writers } from "../auth/require-role.ts";
+import { writers } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { idempotencyHeaders, replayedHeader } from "../idempotency-key.ts";
 import { jsonBody } from "../middleware/json-body.ts";
-import { problemAnswers } from "../problem-answers.ts";
+import { bodyProblems, problemAnswers } from "../problem-answers.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { checkOwnName, recordingOf } from "./recording.ts";
 import { storeLogs } from "./store-logs.ts";
+import { declareRoute } from "../route.ts";
 
 const path = "/logs/bulk";
 
-const affectedRows = z.int().meta({
-  description: "How many logs were stored: fewer than entries where an event_id was sent before.",
-});
+const sentLogs = z
+  .strictObject({
+    logs: z
+      .array(sentAuditLog)
+      .min(1, "must hold at least one log")
+      .max(maxBulkEntries, `must hold at most ${maxBulkEntries} logs`)
+      .openapi({ description: "The logs, in their order." }),
+  })
+  .openapi("NewAuditLogs", { description: "Audit logs that are stored together, or not at all." });
 
-export const createLogsRoute = createRoute({
+const created = z
+  .object({
+    data: z
+      .object({
+        affected_rows: z
+          .int()
+          .nonnegative()
+          .max(maxBulkEntries)
+          .openapi({
+            description:
+              "Logs that were stored: fewer than entries where an event_id was sent before.",
+            examples: [2],
+          }),
+        log_ids: z
+          .array(z.uuid())
+          .max(maxBulkEntries)
+          .openapi({
+            description: "The id of each entry's log, in the order that they were sent.",
+            examples: [["019c137e-5b0a-7c3e-8a52-3f1d5c0b9a11"]],
+          }),
+      })
+      .openapi("CreatedLogs", { description: "What became of the entries." }),
+  })
+  .openapi("CreatedLogsAnswer", { description: "The logs that were stored." });
+
+export const createLogsRoute = declareRoute({
   method: "post",
   path,
   operationId: "createLogs",
   summary: "Store up to 100 audit logs, all or none",
-  middleware: [requireRole(...writers), jsonBody(maxBulkBytes)] as const,
+  tags: ["Logs"],
+  access: writers,
+  countsAs: "bulks",
+  middleware: [jsonBody(maxBulkBytes)],
   request: {
     headers: idempotencyHeaders,
     body: {
       required: true,
       content: {
         "application/json": {
-          schema: z.strictObject({
-            logs: z
-              .array(sentAuditLog)
-              .min(1, "must hold at least one log")
-              .max(maxBulkEntries, `must hold at most ${maxBulkEntries} logs`),
-          }),
+          schema: sentLogs,
         },
       },
     },
@@ -52,13 +83,16 @@ export const createLogsRoute = createRoute({
       headers: z.object(replayedHeader),
       content: {
         "application/json": {
-          schema: z.object({
-            data: z.object({ affected_rows: affectedRows, log_ids: z.array(z.uuid()) }),
-          }),
+          schema: created,
         },
       },
     },
-    ...problemAnswers(400, 401, 403, 409, 413, 415, 422, 503),
+    ...problemAnswers(
+      ...bodyProblems,
+      "event_id_reused",
+      "idempotency_key_reused",
+      "request_in_progress",
+    ),
   },
 });
 
@@ -71,15 +105,17 @@ export const createLogs: RouteHandler<typeof createLogsRoute, AppEnv> = async (c
     scope,
     sent.map((log, n) => ({ path: `/logs/${n}/user_id`, userId: log.user_id })),
   );
-  const recording = recordingOf(caller, config);
-  const entries = await Promise.all(
-    sent.map(async (one, n) => {
-      const text = texts[n] ?? "{}";
-      const at = `/logs/${n}`;
-      return { sent: one, text, log: await newAuditLog(one, text, recording, at), at };
-    }),
-  );
-  const { logs, made } = await storeLogs(c, path, entries);
+  const { logs, made } = await withSettings(scope, async (settings, scope) => {
+    const recording = recordingOf(caller, config, settings);
+    const entries = await Promise.all(
+      sent.map(async (one, n) => {
+        const text = texts[n] ?? "{}";
+        const at = `/logs/${n}`;
+        return { sent: one, text, log: await newAuditLog(one, text, recording, at), at };
+      }),
+    );
+    return storeLogs(c, scope, path, entries);
+  });
   c.var.event["logs"] = made;
   return c.json({ data: { affected_rows: made, log_ids: logs.map(({ id }) => id) } }, 201);
 };

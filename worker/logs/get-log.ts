@@ -1,28 +1,41 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { repeatable } from "../../db/repeatable.ts";
 import { readLog } from "../../db/read-logs.ts";
-import { auditLogJson, auditLogSchema } from "../../events/audit-log.ts";
+import { auditLogSchema } from "../../events/audit-log-answer.ts";
+import { auditLogJson } from "../../events/audit-log.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
-import { readers, requireRole } from "../auth/require-role.ts";
+import { readers } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonText } from "../json-text.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { declareRoute } from "../route.ts";
 
-const answer = z.object({ data: auditLogSchema });
+const answer = z
+  .object({ data: auditLogSchema })
+  .openapi("AuditLogAnswer", { description: "One log." });
 
-export const getLogRoute = createRoute({
+export const getLogRoute = declareRoute({
   method: "get",
   path: "/logs/{log_id}",
   operationId: "getLog",
   summary: "Read one audit log",
-  middleware: [requireRole(...readers)] as const,
-  request: { params: z.object({ log_id: z.guid("must be a UUID").openapi({ format: "uuid" }) }) },
+  tags: ["Logs"],
+  access: readers,
+  request: {
+    params: z.object({
+      log_id: z.guid("must be a UUID").openapi({
+        format: "uuid",
+        description: "The log's id.",
+        examples: ["019c137e-5b0a-7c3e-8a52-3f1d5c0b9a11"],
+      }),
+    }),
+  },
   responses: {
     200: { description: "The log.", content: { "application/json": { schema: answer } } },
-    ...problemAnswers(401, 403, 404, 422, 503),
+    ...problemAnswers("not_found", "validation_failed"),
   },
 });
 

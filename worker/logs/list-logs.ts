@@ -1,40 +1,63 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase, connectReplica } from "../../db/client.ts";
-import { auditLogJson, auditLogSchema } from "../../events/audit-log.ts";
+import { auditLogSchema } from "../../events/audit-log-answer.ts";
+import { auditLogJson } from "../../events/audit-log.ts";
 import { firstIdAt } from "../../events/ids.ts";
 import { maxCountedTotal } from "../../events/log-filter.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
-import { readers, requireRole } from "../auth/require-role.ts";
+import { readers } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonText } from "../json-text.ts";
+import { nextCursor } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { countDegradedSearch } from "./count-degraded.ts";
 import { type Cursor, decodeCursor, encodeCursor, listFingerprint } from "./cursor.ts";
 import { findLogs } from "./find-logs.ts";
-import { checkQuery, filterShape, logFilter } from "./log-query.ts";
+import { searchFields } from "./list-answer.ts";
+import { checkQuery, filterShape, logFilter, metadataParameters } from "./log-query.ts";
+import { orItsHash } from "./or-its-hash.ts";
 import { settledMark } from "./settled-mark.ts";
+import { declareRoute } from "../route.ts";
 
-const wholeNumber = (fallback: number, least: number, most: number) =>
+const wholeNumber = (description: string, fallback: number, least: number, most: number) =>
   z
     .string()
     .regex(/^\d{1,9}$/, "must be a whole number")
     .transform(Number)
     .refine((n) => n >= least && n <= most, `must be from ${least} to ${most}`)
     .default(fallback)
-    .openapi({ type: "integer", minimum: least, maximum: most, default: fallback });
+    .openapi({
+      type: "integer",
+      minimum: least,
+      maximum: most,
+      default: fallback,
+      description,
+      examples: [fallback],
+    });
 
 const shape = {
   ...filterShape,
-  order: z.enum(["desc", "asc"], "must be asc or desc").default("desc"),
-  page: wholeNumber(1, 1, 999_999_999),
-  page_size: wholeNumber(10, 1, 100),
-  cursor: z
-    .string()
-    .max(512)
-    .optional()
-    .openapi({ description: "next_cursor of the page before." }),
+  order: z
+    .enum(["desc", "asc"], "must be asc or desc")
+    .default("desc")
+    .openapi({
+      description:
+        "By id, so by the time of storing: the newest first, or the oldest. Ascending pages end at indexed_through and always have a next_cursor: asked again, it gives what came since.",
+      examples: ["desc"],
+    }),
+  page: wholeNumber(
+    `The page's number. Pages reach up to ${maxCountedTotal} logs; go on with cursor.`,
+    1,
+    1,
+    999_999_999,
+  ),
+  page_size: wholeNumber("How many logs a page has, at most.", 10, 1, 100),
+  cursor: z.string().max(512).optional().openapi({
+    description:
+      "`next_cursor` of the page before, with the same filters and order. Its cost does not grow with depth.",
+  }),
 };
 
 const listQuery = z.looseObject(shape).superRefine((query, context) => {
@@ -52,31 +75,47 @@ const listQuery = z.looseObject(shape).superRefine((query, context) => {
   }
 });
 
-const answer = z.object({
-  items: z.array(auditLogSchema),
-  total: z.int().nonnegative(),
-  total_is_lower_bound: z.literal(true).optional(),
-  page: z.int(),
-  page_size: z.int(),
-  next_cursor: z.string().nullable(),
-  indexed_through: z.iso
-    .datetime()
-    .openapi({ description: "Every log stored before this time is searchable." }),
-  unsearchable: z.int().optional().openapi({ description: "Logs that the index cannot take." }),
-  source: z.enum(["opensearch", "postgres"]),
-});
+const answer = z
+  .object({
+    items: z.array(auditLogSchema).max(100).openapi({ description: "The logs, in their order." }),
+    total: z
+      .int()
+      .nonnegative()
+      .openapi({
+        description: `Logs that the filters select, exact up to ${maxCountedTotal}.`,
+        examples: [1290],
+      }),
+    total_is_lower_bound: z
+      .literal(true)
+      .optional()
+      .openapi({ description: "There where there are more than total." }),
+    page: z.int().openapi({ description: "As it was asked for.", examples: [1] }),
+    page_size: z.int().openapi({ description: "As it was asked for.", examples: [10] }),
+    next_cursor: nextCursor,
+    unsearchable: z
+      .int()
+      .positive()
+      .optional()
+      .openapi({
+        description: "Logs that the index cannot take, where there are any.",
+        examples: [1],
+      }),
+    ...searchFields,
+  })
+  .openapi("AuditLogPage", { description: "A page of logs." });
 
-export const listLogsRoute = createRoute({
+export const listLogsRoute = declareRoute({
   method: "get",
   path: "/logs",
   operationId: "listLogs",
   summary: "List and search audit logs",
-  description: "Any `metadata.<path>=value` parameter is an exact filter too.",
-  middleware: [requireRole(...readers)] as const,
+  tags: ["Logs"],
+  access: readers,
+  parameters: [metadataParameters],
   request: { query: listQuery },
   responses: {
     200: { description: "A page of logs.", content: { "application/json": { schema: answer } } },
-    ...problemAnswers(401, 403, 422, 503),
+    ...problemAnswers("validation_failed"),
   },
 });
 
@@ -84,10 +123,11 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
   const { caller, config, logger } = c.var;
   const query = c.req.valid("query");
   const scope = readScope(caller);
-  const filter = await logFilter(query, caller.tenantId, config);
-  const fingerprint = listFingerprint(scope, filter, query.order);
+  const asked = await logFilter(query, caller.tenantId, config);
+  const fingerprint = listFingerprint(scope, asked, query.order);
   const cursor = query.cursor === undefined ? null : readCursor(query.cursor, fingerprint);
 
+  const filter = orItsHash(asked, caller.tenantId, config);
   const { search } = config.sections;
   const db = connectDatabase(requireSection(config, "database"));
   const mark = await settledMark(db, caller);

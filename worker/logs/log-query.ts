@@ -1,18 +1,21 @@
 import { z } from "@hono/zod-openapi";
-import { outcomes, actorTypes, severities, timestamp } from "../../events/audit-log.ts";
+import { actorTypes, anyCase, outcomes, severities, timestamp } from "../../events/audit-log.ts";
 import { cleanText, cutText } from "../../events/clean-text.ts";
 import { hashEmail } from "../../events/email.ts";
 import { exactFields, type LogFilter } from "../../events/log-filter.ts";
-import { parseSearch } from "../../events/search-terms.ts";
+import { maxSearchLength, parseSearch } from "../../events/search-terms.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
 
 const maxValues = 50;
+
+type TextForm = { type: "string"; minLength?: number; pattern?: string; enum?: string[] };
 
 /** A parameter that may be repeated: any of its values. */
 const anyOf = <T extends z.ZodType<string, string>>(
   value: T,
   description: string,
   example: string,
+  form: Omit<TextForm, "type"> = { minLength: 1 },
 ) =>
   z
     .union([
@@ -21,11 +24,14 @@ const anyOf = <T extends z.ZodType<string, string>>(
     ])
     .optional()
     .openapi({
-      type: "array",
-      items: { type: "string" },
+      ...oneOrMore({ type: "string", ...form }),
       description: `${description} May be repeated: any of them.`,
-      example,
+      examples: [[example]],
     });
+/** For the document: the form of a value, or of several. In a query both are sent alike. */
+const oneOrMore = (value: TextForm) => ({
+  anyOf: [value, { type: "array" as const, items: value, maxItems: maxValues }],
+});
 /** Cleaned and cut like the field itself, so that what was sent is found by what was sent. */
 const text = z
   .string()
@@ -33,33 +39,39 @@ const text = z
   .transform((value) => cutText(cleanText(value)));
 const oneOf = <const T extends readonly [string, ...string[]]>(values: T) =>
   z.string().refine((value) => values.includes(value), `must be one of ${values.join(", ")}`);
-const time = (description: string) =>
-  timestamp
-    .optional()
-    .openapi({ type: "string", format: "date-time", description, example: "2026-01-31T09:30:00Z" });
+const time = (description: string, example: string) =>
+  timestamp.optional().openapi({
+    type: "string",
+    format: "date-time",
+    description: `${description} RFC 3339 with a zone.`,
+    examples: [example],
+  });
 
 /** The filters of list, search and stats. `metadata.<path>` parameters come besides, as any other key. */
 export const filterShape = {
   action: anyOf(text, "Exact, or a prefix that ends in `*`.", "document.*"),
   severity: anyOf(
     z.string().toUpperCase().pipe(oneOf(severities)),
-    `One of ${severities.join(", ")}.`,
+    `${severities.join(", ")}, in any letter case.`,
     "WARNING",
+    { pattern: anyCase(severities) },
   ),
   user_id: anyOf(text, "Who did it.", "u_7"),
   resource_type: anyOf(text, "The kind of thing.", "document"),
   resource_id: anyOf(text, "The thing.", "doc_42"),
   target_id: anyOf(text, "The id of one of the targets.", "f_1"),
-  outcome: anyOf(oneOf(outcomes), `One of ${outcomes.join(", ")}.`, "denied"),
-  actor_type: anyOf(oneOf(actorTypes), `One of ${actorTypes.join(", ")}.`, "service"),
+  outcome: anyOf(oneOf(outcomes), "How it ended.", "denied", { enum: [...outcomes] }),
+  actor_type: anyOf(oneOf(actorTypes), "What kind of actor did it.", "service", {
+    enum: [...actorTypes],
+  }),
   session_id: anyOf(text, "The session.", "s_19"),
   request_id: anyOf(text, "The request.", "req_81"),
   ip_address: anyOf(text, "An address or a CIDR block.", "203.0.113.0/24"),
   email: anyOf(text, "The whole address; it is compared by its keyed hash.", "nora@example.com"),
-  from: time("Stored at this time or later."),
-  to: time("Stored before this time."),
-  occurred_from: time("Happened at this time or later."),
-  occurred_to: time("Happened before this time."),
+  from: time("Stored at this time or later.", "2026-01-01T00:00:00Z"),
+  to: time("Stored before this time.", "2026-02-01T00:00:00Z"),
+  occurred_from: time("Happened at this time or later.", "2026-01-01T00:00:00Z"),
+  occurred_to: time("Happened before this time.", "2026-02-01T00:00:00Z"),
   search: z
     .string()
     .transform((value, context) => {
@@ -73,12 +85,35 @@ export const filterShape = {
       type: "string",
       description:
         'Full text over every text field and every value inside metadata and the states: words, "phrases", -not, prefix*.',
-      example: 'login "too many attempts" -success',
+      minLength: 1,
+      maxLength: maxSearchLength,
+      examples: ['login "too many attempts" -success'],
     }),
 };
 
 const metadataPrefix = "metadata.";
 const metadataValue = z.union([z.string(), z.array(z.string()).max(maxValues)]);
+
+const metadataValues = {
+  [`^${metadataPrefix.replace(".", "\\.")}.`]: oneOrMore({ type: "string" }),
+};
+
+/** For the document: the parameters that are called `metadata.<path>`, as many as there are. */
+export const metadataParameters = {
+  name: "metadata",
+  in: "query" as const,
+  style: "form" as const,
+  explode: true,
+  required: false,
+  description:
+    "Every `metadata.<path>=value` parameter: the value inside metadata, exact. `metadata.user.id=7` finds `{user: {id: 7}}`. Each may be repeated: any of its values.",
+  schema: {
+    type: "object" as const,
+    patternProperties: metadataValues,
+    additionalProperties: false,
+    examples: [{ "metadata.reason": "obsolete" }],
+  },
+};
 
 /** Checks what the shape of an object cannot say: keys by pattern and their values, and times in their order. */
 export function checkQuery(
@@ -118,7 +153,14 @@ function isMetadataKey(key: string): boolean {
 
 export const filterQuery = z
   .looseObject(filterShape)
-  .superRefine((query, context) => checkQuery(query, context, filterShape));
+  .superRefine((query, context) => checkQuery(query, context, filterShape))
+  .meta({
+    id: "LogFilters",
+    description: "Only logs that all of them select. `metadata.<path>` are filters too.",
+    patternProperties: metadataValues,
+    additionalProperties: false,
+    examples: [{ action: "document.*", from: "2026-01-01T00:00:00Z" }],
+  });
 export type FilterQuery = z.output<typeof filterQuery>;
 
 /** The filter that a query asks for. An address leaves here as its hash only. */

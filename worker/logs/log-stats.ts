@@ -1,41 +1,45 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase, connectReplica } from "../../db/client.ts";
 import { logStatsSchema } from "../../events/log-stats.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
-import { auditors, requireRole } from "../auth/require-role.ts";
+import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { countDegradedSearch } from "./count-degraded.ts";
 import { findStats } from "./find-logs.ts";
-import { filterQuery, logFilter } from "./log-query.ts";
+import { searchFields } from "./list-answer.ts";
+import { filterQuery, logFilter, metadataParameters } from "./log-query.ts";
+import { orItsHash } from "./or-its-hash.ts";
 import { settledMark } from "./settled-mark.ts";
+import { declareRoute } from "../route.ts";
 
-const answer = z.object({
-  data: logStatsSchema,
-  indexed_through: z.iso.datetime(),
-  source: z.enum(["opensearch", "postgres"]),
-});
+const answer = z
+  .object({ data: logStatsSchema, ...searchFields })
+  .openapi("LogStatsAnswer", { description: "Counts of logs." });
 
-export const logStatsRoute = createRoute({
+export const logStatsRoute = declareRoute({
   method: "get",
   path: "/logs/stats",
   operationId: "getLogStats",
   summary: "Count audit logs",
   description:
     "By action, severity, resource type and user: the 100 most frequent of each. By time: hours, days or months.",
-  middleware: [requireRole(...auditors)] as const,
+  tags: ["Logs"],
+  access: auditors,
+  parameters: [metadataParameters],
   request: { query: filterQuery },
   responses: {
     200: { description: "The counts.", content: { "application/json": { schema: answer } } },
-    ...problemAnswers(401, 403, 422, 503),
+    ...problemAnswers("validation_failed"),
   },
 });
 
 export const logStats: RouteHandler<typeof logStatsRoute, AppEnv> = async (c) => {
   const { caller, config, logger } = c.var;
   const scope = readScope(caller);
-  const filter = await logFilter(c.req.valid("query"), caller.tenantId, config);
+  const asked = await logFilter(c.req.valid("query"), caller.tenantId, config);
+  const filter = orItsHash(asked, caller.tenantId, config);
   const { search } = config.sections;
   const db = connectDatabase(requireSection(config, "database"));
   const mark = await settledMark(db, caller);

@@ -5,13 +5,12 @@ import { type LogOnce, type WrittenOnce, writeLogsOnce } from "../../db/write-lo
 import type { NewAuditLog, SentAuditLog } from "../../events/audit-log.ts";
 import { eventContent } from "../../events/event-content.ts";
 import { compareMac } from "../../events/idempotency-key.ts";
+import type { TenantScope } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
-import { writeScope } from "../auth/caller.ts";
 import type { AppEnv } from "../env.ts";
 import { idempotencyKeyOf, refuseUndone } from "../idempotency-key.ts";
 import { publishLogs } from "./publish-logs.ts";
-import { tenantUnknown } from "./recording.ts";
 
 /** An entry of a request: as it was sent, its JSON text, what is stored of it, and its place in the body. */
 export type Entry = { sent: SentAuditLog; text: string; log: NewAuditLog; at: string };
@@ -24,27 +23,24 @@ export type StoredEntries = { logs: StoredLog[]; made: number };
  * them it costs nothing to know that there could be.
  *
  * @param path the route's
- * @throws ApiError for a tenant that is not known, a key or an event_id that was used for something else, and
- *   for a request that is still running
+ * @throws ApiError for a key or an event_id that was used for something else, and for a request that is still
+ *   running
  */
 export async function storeLogs(
   c: Context<AppEnv>,
+  scope: TenantScope,
   path: string,
   entries: readonly Entry[],
 ): Promise<StoredEntries> {
-  const { caller, config } = c.var;
-  const scope = writeScope(caller);
-  const db = connectDatabase(requireSection(config, "database"));
-  const { autoCreate } = requireSection(config, "tenants");
+  const db = connectDatabase(requireSection(c.var.config, "database"));
   const key = await idempotencyKeyOf(c, path);
   if (key === undefined && entries.every(({ log }) => log.event_id === null)) {
     const logs = entries.map(({ log }) => log);
-    const stored = await writeLogs(db, scope, logs, autoCreate);
-    if (!stored) throw tenantUnknown();
+    const stored = await writeLogs(db, scope, logs);
     return publish(c, { logs: stored, made: stored.length });
   }
   const { unique, numbers } = oncePerEvent(c, entries);
-  const written = await writeLogsOnce(db, scope, unique, key, autoCreate);
+  const written = await writeLogsOnce(db, scope, unique, key);
   if (written.outcome !== "done") throw refusal(written, entries, numbers);
   if (written.isReplay) c.header("Idempotency-Replayed", "true");
   const logs = numbers.flatMap((n) => written.logs[n] ?? []);
@@ -96,8 +92,6 @@ function refusal(
   numbers: readonly number[],
 ): ApiError {
   switch (written.outcome) {
-    case "tenant unknown":
-      return tenantUnknown();
     case "other body":
     case "in progress":
       return refuseUndone(written.outcome);

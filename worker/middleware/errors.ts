@@ -45,11 +45,15 @@ type Target = "json" | "query" | "param" | string;
 type ValidationResult = { target: Target; success: boolean; error?: z.ZodError };
 
 /** What every validator of a route does with its result: all problems at once, each with its place. */
-export function refuseInvalid(result: ValidationResult): undefined {
-  if (result.success || !result.error) return undefined;
-  throw new ApiError("validation_failed", "The request is not valid: see errors.", {
-    errors: result.error.issues.flatMap((issue) => fieldProblems(issue, result.target)),
-  });
+export function refuseInvalid(result: ValidationResult, c: Context<AppEnv>): undefined {
+  const issues = result.error?.issues ?? [];
+  const errors = issues.flatMap((issue) => fieldProblems(issue, result.target));
+  // Zod drops a parameter of this name before a check of unknown ones could see it.
+  const hasProto = result.target === "query" && c.req.query("__proto__") !== undefined;
+  if (hasProto && errors.every(({ path }) => path !== "__proto__"))
+    errors.push({ path: "__proto__", message: "is not a known parameter" });
+  if (errors.length === 0) return undefined;
+  throw new ApiError("validation_failed", "The request is not valid: see errors.", { errors });
 }
 
 function fieldProblems(issue: z.core.$ZodIssue, target: Target): FieldProblem[] {

@@ -2,13 +2,15 @@ import type { Context } from "hono";
 import { createMiddleware } from "hono/factory";
 import { ApiError } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
+import { readBody } from "./read-body.ts";
 
 /**
  * Reads a JSON body, counting as it comes: no more than the limit is ever held. The validator parses it, and
  * the handler finds it by `c.req.json()` and `c.req.text()`.
  *
  * @param maxBytes of the body as it is sent
- * @throws ApiError `unsupported_media_type`, `too_large`, or `malformed_json` for what is not UTF-8
+ * @throws ApiError `unsupported_media_type`, `too_large`, `request_timeout`, or `malformed_json` for what is not
+ *   UTF-8
  */
 export function jsonBody(maxBytes: number) {
   return createMiddleware<AppEnv>(async (c, next) => {
@@ -39,32 +41,23 @@ async function takeJsonBody(c: Context<AppEnv>, maxBytes: number): Promise<void>
       "Send the body as JSON, with Content-Type: application/json.",
     );
   }
-  const text = await readText(c.req.raw, maxBytes);
+  // What is small when it comes may be huge when it is unpacked: no coding is taken.
+  if (!/^(?:identity)?$/i.test(c.req.header("Content-Encoding")?.trim() ?? "")) {
+    throw new ApiError(
+      "unsupported_media_type",
+      "Send the body as it is: no Content-Encoding is taken.",
+      { headers: { "Accept-Encoding": "identity" } },
+    );
+  }
+  const text = decodeText(await readBody(c.req.raw, maxBytes));
   // Hono looks for a body here before it reads the request.
   Object.assign(c.req.bodyCache, { text: Promise.resolve(text) });
 }
 
-async function readText(request: Request, maxBytes: number): Promise<string> {
-  const bytes = await readBytes(request, maxBytes);
+function decodeText(bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes);
   } catch {
     throw new ApiError("malformed_json", "The body is not valid UTF-8.");
   }
-}
-
-async function readBytes(request: Request, maxBytes: number): Promise<ArrayBuffer> {
-  const tooLarge = () => new ApiError("too_large", `The body is larger than ${maxBytes} bytes.`);
-  const declared = request.headers.get("Content-Length");
-  if (Number(declared) > maxBytes) throw tooLarge();
-  // HTTP lets no more come than was declared, and this is the fast way.
-  if (declared !== null) return request.arrayBuffer();
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of request.body ?? []) {
-    size += chunk.byteLength;
-    if (size > maxBytes) throw tooLarge();
-    chunks.push(chunk);
-  }
-  return new Blob(chunks).arrayBuffer();
 }

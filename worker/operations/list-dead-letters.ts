@@ -1,4 +1,4 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { SqsError } from "../../aws/sqs-answers.ts";
 import { connectDatabase, type Database } from "../../db/client.ts";
 import {
@@ -10,10 +10,9 @@ import { type DeadLetterQueue, deadLetterQueues } from "../../events/dead-letter
 import { type Config, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/logger.ts";
-import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { encodeCursor } from "../logs/cursor.ts";
-import { idBehind, pageQuery } from "../page-query.ts";
+import { idBehind, nextCursor, pageQuery } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import {
   graveyardOf,
@@ -22,44 +21,75 @@ import {
   recordHeld,
   recordOrphans,
 } from "./find-dead-letters.ts";
+import { declareRoute } from "../route.ts";
 
 /** Messages of a dead-letter queue that one request looks at. */
 const peekedAtOnce = 100;
 
-const queueName = z.enum(deadLetterQueues, `must be among ${deadLetterQueues.join(", ")}`);
+const queueName = z
+  .enum(deadLetterQueues, `must be among ${deadLetterQueues.join(", ")}`)
+  .openapi({ description: "The queue that they are of.", examples: ["log"] });
 
-const queueCounts = z.object({
-  count: z.int().openapi({ description: "Dead letters of the queue that are known." }),
-  in_queue: z.int().nullable().openapi({
-    description:
-      "Messages in its dead-letter queue, approximately; null where SQS does not answer or there is none.",
-  }),
-});
+const queueCounts = z
+  .object({
+    count: z
+      .int()
+      .nonnegative()
+      .openapi({ description: "Dead letters of the queue that are known.", examples: [1] }),
+    in_queue: z
+      .int()
+      .nonnegative()
+      .nullable()
+      .openapi({
+        description:
+          "Messages in its dead-letter queue, approximately; null where SQS does not answer or there is none.",
+        examples: [1],
+      }),
+  })
+  .openapi("DeadLetterCounts", { description: "How many dead letters a queue has." });
+
+const text = (description: string, example: string) =>
+  z.string().openapi({ description, examples: [example] });
+const time = (description: string) =>
+  z.iso.datetime().openapi({ description, examples: ["2026-01-31T09:30:00.250Z"] });
+const uuid = "019c137e-5b0a-7c3e-8a52-3f1d5c0b9a11";
 
 const deadLetter = z
   .object({
-    id: z.string(),
+    id: text("Its name for the redrive: the same each time that it fails.", uuid),
     queue: queueName,
-    message_id: z.string(),
-    reason: z.string(),
-    tenant_id: z.string().nullable(),
-    log_ids: z.array(z.string()),
-    export_id: z.string().nullable(),
-    request_id: z.string().nullable(),
-    first_failed_at: z.iso.datetime(),
-    last_failed_at: z.iso.datetime(),
-    failures: z.int(),
-    receive_count: z.int(),
+    message_id: text("SQS's id of the message.", "0d3c1f0a-88a5-4a2c-9e2f-1d0f5f3f2b11"),
+    reason: text("Why it could not be processed.", "OpenSearch refused the document"),
+    tenant_id: text(
+      "Whose work it is; null where it is no message of this service.",
+      "acme",
+    ).nullable(),
+    log_ids: z
+      .array(z.string())
+      .openapi({ description: "The logs that were to be indexed.", examples: [[uuid]] }),
+    export_id: text("The export that was to be made; null for logs.", uuid).nullable(),
+    request_id: text("The request that it came from, where it says.", "req-81").nullable(),
+    first_failed_at: time("When it failed first."),
+    last_failed_at: time("When it failed last."),
+    failures: z
+      .int()
+      .nonnegative()
+      .openapi({ description: "How often it has become a dead letter.", examples: [1] }),
+    receive_count: z
+      .int()
+      .nonnegative()
+      .openapi({ description: "How often SQS has handed it out.", examples: [5] }),
   })
-  .openapi("DeadLetter");
+  .openapi("DeadLetter", { description: "A message that could not be processed." });
 
-export const listDeadLettersRoute = createRoute({
+export const listDeadLettersRoute = declareRoute({
   method: "get",
   path: "/operations/dead-letters",
   operationId: "listDeadLetters",
   summary: "List what could not be processed, and why",
   description: "The newest first. For platform admins.",
-  middleware: [requireRole("platform_admin")] as const,
+  tags: ["Operations"],
+  access: "platform admin",
   request: {
     query: z.strictObject({
       queue: queueName.optional(),
@@ -71,15 +101,19 @@ export const listDeadLettersRoute = createRoute({
       description: "A page of dead letters.",
       content: {
         "application/json": {
-          schema: z.object({
-            queues: z.object({ log: queueCounts, export: queueCounts }),
-            items: z.array(deadLetter),
-            next_cursor: z.string().nullable(),
-          }),
+          schema: z
+            .object({
+              queues: z
+                .object({ log: queueCounts, export: queueCounts })
+                .openapi({ description: "By queue." }),
+              items: z.array(deadLetter).max(100).openapi({ description: "The newest first." }),
+              next_cursor: nextCursor,
+            })
+            .openapi("DeadLetterPage", { description: "A page of dead letters." }),
         },
       },
     },
-    ...problemAnswers(401, 403, 422, 503),
+    ...problemAnswers("validation_failed"),
   },
 });
 

@@ -158,6 +158,12 @@ function figureSamples(figures: ServiceFigures): Sample[] {
       labels: { kind },
       value: figures.repairs[kind] ?? 0,
     })),
+    { name: "audit_log_logs_removed_total", value: figures.logsRemoved },
+    { name: "audit_log_index_removals", value: figures.indexRemovals.tenants },
+    {
+      name: "audit_log_index_removals_oldest_age_seconds",
+      value: figures.indexRemovals.oldestAgeSeconds,
+    },
     { name: "audit_log_degraded_searches_total", value: figures.degradedSearches },
   ];
 }

@@ -23,10 +23,7 @@ export async function metrics(c: Context<AppEnv>): Promise<Response> {
     );
   }
   const text = await c.env.METRICS.getByName(theSnapshot).scrape();
-  return c.body(text, 200, {
-    "Content-Type": "text/plain; version=0.0.4; charset=utf-8",
-    "Cache-Control": "no-store",
-  });
+  return c.body(text, 200, { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" });
 }
 
 /** In a time that tells nothing of how much of it is right. */

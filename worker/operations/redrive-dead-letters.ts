@@ -1,4 +1,4 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import type { ReceivedMessage } from "../../aws/sqs.ts";
 import { SqsError } from "../../aws/sqs-answers.ts";
@@ -15,10 +15,9 @@ import { deadLetterId, type DeadLetterQueue, deadLetterQueues } from "../../even
 import { exportMessageFor, indexMessagesFor, type MessageToSend } from "../../events/messages.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
-import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
-import { problemAnswers } from "../problem-answers.ts";
+import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { wakePoller } from "../wake-poller.ts";
 import {
   type Graveyard,
@@ -28,6 +27,7 @@ import {
   recordHeld,
   recordOrphans,
 } from "./find-dead-letters.ts";
+import { declareRoute } from "../route.ts";
 
 /** Dead letters that one call sends back, of each queue: a request has 1,000 subrequests, and a client's patience. */
 const redrivenAtOnce = 100;
@@ -38,34 +38,49 @@ const redriveRequest = z
     queue: z
       .enum(deadLetterQueues, `must be among ${deadLetterQueues.join(", ")}`)
       .optional()
-      .openapi({ description: "Left out: both." }),
+      .openapi({ description: "The queue that they are of. Left out: both.", examples: ["log"] }),
     ids: z
       .array(z.guid("must be a UUID"))
       .min(1, "must hold at least one id")
       .max(redrivenAtOnce, `must hold at most ${redrivenAtOnce} ids`)
       .optional()
-      .openapi({ description: "Left out: all." }),
+      .openapi({
+        description: "The dead letters. Left out: all.",
+        examples: [["019c137e-5b0a-7c3e-8a52-3f1d5c0b9a11"]],
+      }),
   })
-  .openapi("Redrive");
+  .openapi("Redrive", { description: "What to try again." });
 
-const answer = z.object({
-  data: z.object({
-    redriven: z.int().openapi({ description: "Messages that were sent back to their queue." }),
-    failed: z.int().openapi({ description: "Those that SQS did not take: they are dead still." }),
-    not_found: z.array(z.string()).openapi({
-      description: "Ids of which there is no dead letter, or that were sent back before.",
-    }),
-    remaining: z.int().openapi({ description: "Dead letters that are left, approximately." }),
-  }),
-});
+const count = (description: string, example: number) =>
+  z
+    .int()
+    .nonnegative()
+    .openapi({ description, examples: [example] });
+const answer = z
+  .object({
+    data: z
+      .object({
+        redriven: count("Messages that were sent back to their queue.", 3),
+        failed: count("Those that SQS did not take: they are dead still.", 0),
+        not_found: z.array(z.string()).openapi({
+          description: "Ids of which there is no dead letter, or that were sent back before.",
+          examples: [[]],
+        }),
+        remaining: count("Dead letters that are left, approximately.", 0),
+      })
+      .openapi("Redriven", { description: "What became of dead letters." }),
+  })
+  .openapi("RedriveAnswer", { description: "What became of dead letters." });
 
-export const redriveDeadLettersRoute = createRoute({
+export const redriveDeadLettersRoute = declareRoute({
   method: "post",
   path: "/operations/dead-letters/redrive",
   operationId: "redriveDeadLetters",
   summary: "Try dead letters again",
   description: `Up to ${redrivenAtOnce} of each queue: ask again while there are some remaining. Safe to repeat. For platform admins.`,
-  middleware: [requireRole("platform_admin"), optionalJsonBody(maxBodyBytes)] as const,
+  tags: ["Operations"],
+  access: "platform admin",
+  middleware: [optionalJsonBody(maxBodyBytes)],
   request: {
     body: { required: false, content: { "application/json": { schema: redriveRequest } } },
   },
@@ -74,7 +89,7 @@ export const redriveDeadLettersRoute = createRoute({
       description: "What became of them.",
       content: { "application/json": { schema: answer } },
     },
-    ...problemAnswers(400, 401, 403, 413, 415, 422, 503),
+    ...problemAnswers(...bodyProblems),
   },
 });
 

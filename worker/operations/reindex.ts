@@ -1,4 +1,4 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { connectDatabase } from "../../db/client.ts";
 import {
@@ -10,35 +10,72 @@ import {
 } from "../../db/reindexes.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
-import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
-import { problemAnswers } from "../problem-answers.ts";
+import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { wakePoller } from "../wake-poller.ts";
+import { declareRoute } from "../route.ts";
 
 const month = z
   .string()
   .regex(/^\d{4}\.(0[1-9]|1[0-2])$/, "must be a month, as 2026.11")
-  .openapi({ example: "2026.11" });
+  .openapi({ description: "A month of logs.", examples: ["2026.11"] });
 
 const monthAnswer = z
   .object({
-    month: z.string(),
-    state: z.enum(reindexStates),
-    source_index: z.string().nullable(),
-    target_index: z.string().nullable(),
-    logs_copied: z.int(),
-    logs_total: z.int().nullable().openapi({
-      description: "When the copy began; null where counting took too long.",
-    }),
-    progress: z.number().nullable().openapi({ description: "Of the copy, from 0 to 1." }),
-    error: z.string().nullable().openapi({ description: "Why it failed, or last had to wait." }),
-    requested_by: z.string(),
-    requested_at: z.iso.datetime(),
-    finished_at: z.iso.datetime().nullable(),
+    month: z.string().openapi({ description: "The month of its logs.", examples: ["2026.11"] }),
+    state: z.enum(reindexStates).openapi({ description: "How far it is.", examples: ["COPYING"] }),
+    source_index: z
+      .string()
+      .nullable()
+      .openapi({ description: "The old index.", examples: ["audit-logs-2026.11-1"] }),
+    target_index: z
+      .string()
+      .nullable()
+      .openapi({ description: "The new index.", examples: ["audit-logs-2026.11-2"] }),
+    logs_copied: z
+      .int()
+      .nonnegative()
+      .openapi({ description: "Logs that the new index has.", examples: [1290] }),
+    logs_total: z
+      .int()
+      .nonnegative()
+      .nullable()
+      .openapi({
+        description: "Logs when the copy began; null where counting took too long.",
+        examples: [4100],
+      }),
+    progress: z
+      .number()
+      .min(0)
+      .max(1)
+      .nullable()
+      .openapi({ description: "Of the copy.", examples: [0.31] }),
+    error: z
+      .string()
+      .nullable()
+      .openapi({
+        description: "Why it failed, or last had to wait.",
+        examples: ["OpenSearch does not answer"],
+      }),
+    requested_by: z
+      .string()
+      .openapi({ description: "The `sub` of the token that asked for it.", examples: ["root"] }),
+    requested_at: z.iso
+      .datetime()
+      .openapi({ description: "When it was asked for.", examples: ["2026-01-31T09:30:00.250Z"] }),
+    finished_at: z.iso
+      .datetime()
+      .nullable()
+      .openapi({
+        description: "When it came to its last state.",
+        examples: ["2026-01-31T10:10:00.250Z"],
+      }),
   })
-  .openapi("Reindex");
-const answer = z.object({ data: z.array(monthAnswer) });
+  .openapi("Reindex", { description: "How far the reindexing of a month is." });
+const answer = z
+  .object({ data: z.array(monthAnswer).openapi({ description: "The months in their order." }) })
+  .openapi("ReindexAnswer", { description: "Every month that was asked for." });
 const answers = (description: string) => ({
   description,
   content: { "application/json": { schema: answer } },
@@ -47,23 +84,31 @@ const answers = (description: string) => ({
 const path = "/operations/reindex";
 const maxBodyBytes = 1024;
 
-export const startReindexRoute = createRoute({
+export const startReindexRoute = declareRoute({
   method: "post",
   path,
   operationId: "startReindex",
   summary: "Build new search indices beside the old, and swap them",
   description:
     "One month, or without a body every month that has begun. A month that is under way goes on where it is. For platform admins.",
-  middleware: [requireRole("platform_admin"), optionalJsonBody(maxBodyBytes)] as const,
+  tags: ["Operations"],
+  access: "platform admin",
+  middleware: [optionalJsonBody(maxBodyBytes)],
   request: {
     body: {
       required: false,
-      content: { "application/json": { schema: z.strictObject({ month: month.optional() }) } },
+      content: {
+        "application/json": {
+          schema: z
+            .strictObject({ month: month.optional() })
+            .openapi("NewReindex", { description: "What to reindex." }),
+        },
+      },
     },
   },
   responses: {
     202: answers("It is asked for. Every month that ever was, in their order."),
-    ...problemAnswers(400, 401, 403, 404, 413, 415, 422, 503),
+    ...problemAnswers(...bodyProblems, "not_found"),
   },
 });
 
@@ -78,14 +123,15 @@ export const startReindex: RouteHandler<typeof startReindexRoute, AppEnv> = asyn
   return c.json({ data: rows.map(answerOf) }, 202);
 };
 
-export const listReindexesRoute = createRoute({
+export const listReindexesRoute = declareRoute({
   method: "get",
   path,
   operationId: "listReindexes",
   summary: "See how far reindexing is",
   description: "Every month that was ever asked for. For platform admins.",
-  middleware: [requireRole("platform_admin")] as const,
-  responses: { 200: answers("The months in their order."), ...problemAnswers(401, 403, 503) },
+  tags: ["Operations"],
+  access: "platform admin",
+  responses: { 200: answers("The months in their order.") },
 });
 
 export const listReindexes: RouteHandler<typeof listReindexesRoute, AppEnv> = async (c) => {
@@ -93,17 +139,18 @@ export const listReindexes: RouteHandler<typeof listReindexesRoute, AppEnv> = as
   return c.json({ data: (await readReindexes(db)).map(answerOf) }, 200);
 };
 
-export const cancelReindexRoute = createRoute({
+export const cancelReindexRoute = declareRoute({
   method: "delete",
   path: `${path}/{month}`,
   operationId: "cancelReindex",
   summary: "Give up reindexing a month",
   description: "The old index stays, and the new one is deleted. For platform admins.",
-  middleware: [requireRole("platform_admin")] as const,
+  tags: ["Operations"],
+  access: "platform admin",
   request: { params: z.object({ month }) },
   responses: {
     200: answers("It will be given up. Every month that ever was asked for."),
-    ...problemAnswers(401, 403, 404, 409, 422, 503),
+    ...problemAnswers("not_found", "conflict", "validation_failed"),
   },
 });
 

@@ -1,34 +1,48 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { createTenant as insertTenant } from "../../db/tenants.ts";
+import { masking } from "../../events/masking.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
-import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
-import { problemAnswers } from "../problem-answers.ts";
+import { bodyProblems, problemAnswers } from "../problem-answers.ts";
+import { retentionChanges } from "./retention-settings.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
+import { declareRoute } from "../route.ts";
 
 const maxBodyBytes = 16_384;
 
-export const createTenantRoute = createRoute({
+const newTenant = z
+  .strictObject({
+    id: nameText.openapi({ description: "The tenant_id of its tokens.", examples: ["acme"] }),
+    name: nameText.nullish().openapi({ description: "For people.", examples: ["Acme Ltd"] }),
+    masking: masking.nullish().openapi({
+      description: "Its own rules of masking.",
+      examples: [{ keys: [{ key: "national_id", how: "hash" }] }],
+    }),
+    retention_days: retentionChanges.retention_days.optional(),
+    legal_hold: retentionChanges.legal_hold.optional(),
+  })
+  .openapi("NewTenant", { description: "A tenant that is to be made." });
+
+export const createTenantRoute = declareRoute({
   method: "post",
   path: "/tenants",
   operationId: "createTenant",
   summary: "Make a tenant",
   description:
-    "With the defaults, as a token of an unseen tenant makes it. Repeated, it is 409. For platform admins.",
-  middleware: [requireRole("platform_admin"), jsonBody(maxBodyBytes)] as const,
+    "With the defaults, but for what is sent, as a token of an unseen tenant makes it. Repeated, it is 409. For platform admins.",
+  tags: ["Tenants"],
+  access: "platform admin",
+  middleware: [jsonBody(maxBodyBytes)],
   request: {
     body: {
       required: true,
       content: {
         "application/json": {
-          schema: z.strictObject({
-            id: nameText.openapi({ description: "The tenant_id of its tokens." }),
-            name: nameText.nullish().openapi({ description: "For people." }),
-          }),
+          schema: newTenant,
         },
       },
     },
@@ -36,18 +50,29 @@ export const createTenantRoute = createRoute({
   responses: {
     201: {
       description: "Made.",
-      headers: z.object({ Location: z.string() }),
+      headers: z.object({
+        Location: z.string().openapi({
+          description: "The path of the tenant.",
+          examples: ["/api/v1/tenants/acme"],
+        }),
+      }),
       content: tenantContent,
     },
-    ...problemAnswers(400, 401, 403, 409, 413, 415, 422, 503),
+    ...problemAnswers(...bodyProblems, "conflict"),
   },
 });
 
 export const createTenant: RouteHandler<typeof createTenantRoute, AppEnv> = async (c) => {
-  const { id, name } = c.req.valid("json");
+  const {
+    id,
+    name,
+    masking,
+    retention_days: retentionDays,
+    legal_hold: legalHold,
+  } = c.req.valid("json");
   const db = connectDatabase(requireSection(c.var.config, "database"));
-  const row = await insertTenant(db, id, name ?? null);
+  const row = await insertTenant(db, id, { name, masking, retentionDays, legalHold });
   if (!row) throw new ApiError("conflict", "There is a tenant of this id.");
   c.header("Location", `/api/v1/tenants/${encodeURIComponent(id)}`);
-  return c.json({ data: tenantAnswer(row) }, 201);
+  return c.json({ data: tenantAnswer(row, c.var.config) }, 201);
 };

@@ -1,26 +1,27 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import type { RouteHandler } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { repeatable } from "../../db/repeatable.ts";
 import { readOwnTenant, readTenant } from "../../db/tenants.ts";
-import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
-import { noSuchTenant, requireTenantAdmin } from "../auth/require-role.ts";
+import { noSuchTenant } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
-import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
+import { tenantAnswer, tenantContent, tenantParams } from "./tenant-answer.ts";
+import { declareRoute } from "../route.ts";
 
-export const getTenantRoute = createRoute({
+export const getTenantRoute = declareRoute({
   method: "get",
   path: "/tenants/{tenant_id}",
   operationId: "getTenant",
   summary: "Read a tenant's settings",
   description: "For platform admins, and for the tenant's own admin.",
-  middleware: [requireTenantAdmin] as const,
-  request: { params: z.object({ tenant_id: nameText }) },
+  tags: ["Tenants"],
+  access: "tenant admin",
+  request: { params: tenantParams },
   responses: {
     200: { description: "The tenant.", content: tenantContent },
-    ...problemAnswers(401, 403, 404, 422, 503),
+    ...problemAnswers("not_found", "validation_failed"),
   },
 });
 
@@ -32,5 +33,5 @@ export const getTenant: RouteHandler<typeof getTenantRoute, AppEnv> = async (c) 
     tenantAdmin ? readOwnTenant(db, readScope(tenantAdmin)) : readTenant(db, id),
   );
   if (!row) throw noSuchTenant();
-  return c.json({ data: tenantAnswer(row) }, 200);
+  return c.json({ data: tenantAnswer(row, config) }, 200);
 };

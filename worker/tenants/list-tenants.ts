@@ -1,23 +1,24 @@
-import { createRoute, type RouteHandler, z } from "@hono/zod-openapi";
+import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { repeatable } from "../../db/repeatable.ts";
 import { listTenants as readTenants } from "../../db/tenants.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
-import { requireRole } from "../auth/require-role.ts";
 import type { AppEnv } from "../env.ts";
-import { pageQuery } from "../page-query.ts";
+import { pageOf, pageQuery } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { tenantAnswer, tenantSchema } from "./tenant-answer.ts";
+import { declareRoute } from "../route.ts";
 
-export const listTenantsRoute = createRoute({
+export const listTenantsRoute = declareRoute({
   method: "get",
   path: "/tenants",
   operationId: "listTenants",
   summary: "List the tenants",
   description: "By their ids. For platform admins.",
-  middleware: [requireRole("platform_admin")] as const,
+  tags: ["Tenants"],
+  access: "platform admin",
   request: {
     query: z.strictObject({
       ...pageQuery(2_048),
@@ -28,11 +29,11 @@ export const listTenantsRoute = createRoute({
       description: "A page of tenants.",
       content: {
         "application/json": {
-          schema: z.object({ items: z.array(tenantSchema), next_cursor: z.string().nullable() }),
+          schema: pageOf("TenantPage", tenantSchema),
         },
       },
     },
-    ...problemAnswers(401, 403, 422, 503),
+    ...problemAnswers("validation_failed"),
   },
 });
 
@@ -45,7 +46,10 @@ export const listTenants: RouteHandler<typeof listTenantsRoute, AppEnv> = async 
   const page = rows.slice(0, size);
   const last = rows.length > size ? page.at(-1) : undefined;
   return c.json(
-    { items: page.map(tenantAnswer), next_cursor: last ? encodeCursor(last.id) : null },
+    {
+      items: page.map((row) => tenantAnswer(row, c.var.config)),
+      next_cursor: last ? encodeCursor(last.id) : null,
+    },
     200,
   );
 };

@@ -1,0 +1,93 @@
+import { createHash } from "node:crypto";
+import type { Context } from "hono";
+import { ApiError, reasonOf } from "../../platform/errors.ts";
+import { within } from "../../platform/within.ts";
+import type { Caller } from "../auth/caller.ts";
+import type { AppEnv } from "../env.ts";
+import { knownTier } from "./known-tiers.ts";
+import { takePlace } from "./places.ts";
+import { limitsOf, type RateLimitBinding, type RequestKind, windowSeconds } from "./rate-limits.ts";
+
+/** The platform counts in memory; where it does not answer at once, the request goes on. */
+const timeoutMs = 250;
+/** Environments of which a missing binding was reported. */
+const reported = new WeakSet<object>();
+
+/**
+ * Counts a request against the limits of its caller and its tenant, by the tier that the tenant is in, and
+ * says them in RateLimit-Policy. To be called once it is known who calls and that it is allowed, and before
+ * anything that costs: the body is not read yet, and no store was asked.
+ *
+ * @returns what is to be called when the request is over
+ * @throws ApiError `rate_limited`
+ */
+export async function limitRate(
+  c: Context<AppEnv>,
+  { tenantId, sub }: Pick<Caller, "tenantId" | "sub">,
+  kind: RequestKind,
+): Promise<() => void> {
+  const limits = limitsOf(knownTier(tenantId), kind);
+  if (!limits) return () => {};
+  const missing = limits.policies.find(({ binding }) => !c.env[binding]);
+  if (missing) {
+    reportMissing(c, missing.binding);
+    return () => {};
+  }
+  c.header("RateLimit-Policy", limits.header);
+  // First: what is refused here takes nothing from the window.
+  const release = takePlace(`${kind} ${tenantId}`, limits.atOnce);
+  if (!release) {
+    c.var.event["limit"] = `at-once-${kind}`;
+    throw rateLimited(
+      `More than ${limits.atOnce} ${kind} of this tenant are under way. Send fewer at the same time.`,
+      1,
+    );
+  }
+  for (const { counted, limit, binding } of limits.policies) {
+    const key = keyOf(counted === "caller" ? [tenantId, sub] : [tenantId]);
+    if (await isWithin(c, binding, key)) continue;
+    release();
+    c.var.event["limit"] = `${counted}-${kind}`;
+    const whose = counted === "caller" ? "this caller" : "this tenant";
+    throw rateLimited(
+      `There were more than ${limit} ${kind} of ${whose} in ${windowSeconds} seconds. Wait, then go on more slowly.`,
+    );
+  }
+  return release;
+}
+
+/** Whether there is room for one more. A limiter that is missing or broken stops nobody. */
+export async function isWithin(
+  c: Context<AppEnv>,
+  binding: RateLimitBinding,
+  key: string,
+): Promise<boolean> {
+  const limiter = c.env[binding];
+  if (!limiter) {
+    reportMissing(c, binding);
+    return true;
+  }
+  try {
+    return (await within(timeoutMs, limiter.limit({ key }))).success;
+  } catch (error) {
+    c.var.logger.warning("rate_limit_failed", { binding, reason: reasonOf(error) });
+    return true;
+  }
+}
+
+/** Once for each isolate. */
+function reportMissing(c: Context<AppEnv>, binding: RateLimitBinding): void {
+  if (!reported.has(c.env)) c.var.logger.warning("rate_limits_missing", { binding });
+  reported.add(c.env);
+}
+
+/** The platform does not tell when the window ends: after a whole one there is room for certain. */
+export function rateLimited(detail: string, afterSeconds = windowSeconds): ApiError {
+  const headers = { "Retry-After": String(afterSeconds) };
+  return new ApiError("rate_limited", detail, { headers });
+}
+
+/** Names are of any length, and may be addresses of people: the platform gets neither. */
+function keyOf(names: string[]): string {
+  return createHash("sha256").update(JSON.stringify(names)).digest("base64url");
+}
