@@ -50,16 +50,18 @@ export async function benchmarkExports(
   onProgress: (text: string) => void,
 ): Promise<ExportReport> {
   const sizes = [...memoryRows.filter((size) => size < rows), rows];
-  const clients = new Map<number, Client>();
+  const clients = new Map<number, { client: Client; filledAt: string }>();
   for (const size of sizes) {
     await fillTenant(system.databaseUrl, tenantOf(size), size);
-    clients.set(size, new Client(system.apiPort, await tokenOf(tenantOf(size), system.jwtSecret)));
+    const client = new Client(system.apiPort, await tokenOf(tenantOf(size), system.jwtSecret));
+    clients.set(size, { client, filledAt: new Date().toISOString() });
     onProgress(`${size} logs to export are there`);
   }
   const exportOf = async (size: number, kind: ExportKind): Promise<Exported> => {
-    const client = clients.get(size);
-    if (!client) throw new RangeError(`There are no ${size} logs.`);
-    const done = await runExport(client, system, kind);
+    const filled = clients.get(size);
+    if (!filled) throw new RangeError(`There are no ${size} logs.`);
+    const { client, filledAt: to } = filled;
+    const done = await runExport(client, system, { ...kind, filters: { to } });
     if (done.rows !== size) throw new Error(`The export has ${done.rows} rows and not ${size}.`);
     return done;
   };

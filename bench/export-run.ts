@@ -15,7 +15,12 @@ const exportAnswer = z.object({
   }),
 });
 
-export type ExportKind = { format: "csv" | "jsonl"; compression: "none" | "gzip" };
+export type ExportKind = {
+  format: "csv" | "jsonl";
+  compression: "none" | "gzip";
+  /** What was stored later, as the service's own logs of these exports, is not part of it. */
+  filters?: { to: string };
+};
 
 /** CPU seconds by who used them; undefined where the system does not tell. */
 export type ExportCpu = {

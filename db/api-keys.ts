@@ -1,8 +1,11 @@
 import { and, asc, eq, getTableColumns, isNull, lt, or, sql } from "drizzle-orm";
 import { z } from "zod";
+import type { NewAuditLog } from "../events/audit-log.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { asRole, type Database, inTenant } from "./client.ts";
+import { ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { apiKeys, tenants } from "./schema.ts";
+import { beginWrite, lockWrite, withMonth } from "./write-logs.ts";
 
 export const keyRoles = ["admin", "auditor", "writer"] as const;
 /** Keys of a tenant that are not revoked, at most: so that a list needs no pages. */
@@ -42,29 +45,43 @@ export async function findApiKey(db: Database, hash: string): Promise<FoundKey |
   return { id, tenantId, roles, expiresAt: expires ?? Infinity };
 }
 
+/** A key that was made or revoked, and the id of the log of that. */
+export type ChangedKey = { row: ApiKeyRow; ownId: string | undefined };
+
+const madeRow = z.object({ id: z.uuid(), key_id: z.uuid() });
+
 /** @returns the new key, or undefined where the tenant has as many as it may have */
 export async function createApiKey(
   db: Database,
   scope: TenantScope,
   { hash, name, roles, expiresAt, createdBy }: NewApiKey,
-): Promise<ApiKeyRow | undefined> {
+  log: NewAuditLog,
+): Promise<ChangedKey | undefined> {
   const { tenantId } = scope;
   const isOurs = and(eq(apiKeys.tenantId, tenantId), isNull(apiKeys.revokedAt));
-  const [, , made] = await inTenant(db, scope, [
-    db.execute(sql`insert into tenants (id) values (${tenantId}) on conflict do nothing`),
-    // Two that make a key at once count one after the other.
-    db.select({ id: tenants.id }).from(tenants).where(eq(tenants.id, tenantId)).for("update"),
-    db.execute(sql`
-      insert into api_keys (tenant_id, hash, name, roles, created_by, expires_at)
-      select ${tenantId}, decode(${hash}, 'hex'), ${name},
-        array(select json_array_elements_text(${JSON.stringify(roles)}::json)),
-        ${createdBy}, ${expiresAt?.toISOString() ?? null}::timestamptz
-      where (select count(*) from ${apiKeys} where ${isOurs}) < ${maxKeys}
-      returning id`),
-  ]);
-  const id = made.rows[0]?.["id"];
-  if (id === undefined) return undefined;
-  return (await listApiKeys(db, scope)).find((key) => key.id === id);
+  const fields = sql`jsonb_build_object('resource_id', made.id)`;
+  const [, , , made] = await withMonth(db, scope, () =>
+    inTenant(db, scope, [
+      ...beginWrite(db, scope),
+      // Two that make a key at once count one after the other.
+      db.select({ id: tenants.id }).from(tenants).where(eq(tenants.id, tenantId)).for("update"),
+      db.execute(sql`
+        with made as (
+          insert into api_keys (tenant_id, hash, name, roles, created_by, expires_at)
+          select ${tenantId}, decode(${hash}, 'hex'), ${name},
+            array(select json_array_elements_text(${JSON.stringify(roles)}::json)),
+            ${createdBy}, ${expiresAt?.toISOString() ?? null}::timestamptz
+          where (select count(*) from ${apiKeys} where ${isOurs}) < ${maxKeys}
+          returning id
+        ), ${storeOwnLog(scope, log, { from: sql`made`, fields })}
+        select own.id, made.id as key_id from own, made`),
+    ]),
+  );
+  const [first] = made.rows;
+  if (first === undefined) return undefined;
+  const { id: ownId, key_id: id } = madeRow.parse(first);
+  const row = (await listApiKeys(db, scope)).find((key) => key.id === id);
+  return row && { row, ownId };
 }
 
 /** The tenant's keys that are not revoked, the oldest first. */
@@ -83,14 +100,27 @@ export async function revokeApiKey(
   db: Database,
   scope: TenantScope,
   id: string,
-): Promise<ApiKeyRow | undefined> {
-  const query = db
+  log: NewAuditLog,
+): Promise<ChangedKey | undefined> {
+  const isKey = and(eq(apiKeys.tenantId, scope.tenantId), eq(apiKeys.id, id));
+  const update = db
     .update(apiKeys)
     .set({ revokedAt: sql`clock_timestamp()` })
-    .where(and(eq(apiKeys.tenantId, scope.tenantId), eq(apiKeys.id, id), isNull(apiKeys.revokedAt)))
-    .returning(getTableColumns(apiKeys));
-  const [rows] = await inTenant(db, scope, [query]);
-  return rows[0];
+    .where(and(isKey, isNull(apiKeys.revokedAt)))
+    .returning({ id: apiKeys.id, name: apiKeys.name });
+  const fields = sql`jsonb_build_object('resource_id', changed.id, 'resource_name', changed.name)`;
+  const [, own, rows] = await withMonth(db, scope, () =>
+    inTenant(db, scope, [
+      lockWrite(db),
+      db.execute(sql`
+        with changed as ${update}, ${storeOwnLog(scope, log, { from: sql`changed`, fields })}
+        select id from own`),
+      db.select(getTableColumns(apiKeys)).from(apiKeys).where(isKey),
+    ]),
+  );
+  const ownId = ownIdOf(own);
+  const [row] = rows;
+  return ownId === undefined || !row ? undefined : { row, ownId };
 }
 
 /** Notes that a key was used, once a minute at most. */

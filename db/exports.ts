@@ -1,17 +1,14 @@
-import { and, desc, eq, inArray, lt, type SQL, sql } from "drizzle-orm";
-import type { PgUpdateSetSource } from "drizzle-orm/pg-core";
-import type {
-  ExportCompression,
-  ExportFormat,
-  ExportStatus,
-  ShownFilters,
-} from "../events/export.ts";
+import { and, desc, eq, lt, type SQL, sql } from "drizzle-orm";
+import type { ExportCompression, ExportFormat, ShownFilters } from "../events/export.ts";
 import type { IdempotencyKey } from "../events/idempotency-key.ts";
+import type { NewAuditLog } from "../events/audit-log.ts";
 import type { LogFilter } from "../events/log-filter.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { type Database, inTenant } from "./client.ts";
 import { batchTime, beginClaims, keyStatements, parseKept, underKey } from "./idempotency.ts";
+import { ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { exportPipelines } from "./schema.ts";
+import { beginWrite, withMonth } from "./write-logs.ts";
 
 export type ExportRow = typeof exportPipelines.$inferSelect;
 
@@ -24,14 +21,14 @@ export type NewExport = {
   requestedBy: string;
 };
 
-/** What was done, by this request or by an earlier one with its key; or why nothing was. */
+/** What was done, by this request or by an earlier one with its key; or why nothing was. `ownId`: the log of it. */
 export type DoneOnce<T> =
-  | ({ outcome: "done"; isReplay: boolean } & T)
+  | ({ outcome: "done"; isReplay: boolean; ownId: string | undefined } & T)
   | { outcome: "other body" | "in progress" };
 
 /**
- * Stores an export, once for an idempotency key. It covers what was stored before the millisecond after this
- * request reached the database, by its clock.
+ * Stores an export, once for an idempotency key, and the log that it was started. It covers what was stored
+ * before the millisecond after this request reached the database, by its clock: in that one stands its log.
  *
  * @param key where the caller has named none, one that no other request has
  */
@@ -40,41 +37,50 @@ export async function startExport(
   scope: TenantScope,
   wanted: NewExport,
   key: IdempotencyKey,
+  log: NewAuditLog,
 ): Promise<DoneOnce<{ row: ExportRow }>> {
+  const upper = sql`${batchTime} + interval '1 millisecond'`;
   const done = await underKey(async (nonce, nonces) => {
     const { claim, isMine, keep, read, firstId } = keyStatements(db, scope, key, nonce);
-    const [, , , kept, rows] = await inTenant(db, scope, [
-      db.execute(beginClaims),
-      claim(),
-      db.execute(sql`
-        with started as (
-          insert into export_pipelines (
-            tenant_id, id, format, compression, columns, filters, shown_filters, requested_by, created_at,
-            upper_id
-          )
-          select
-            ${scope.tenantId}, audit_log_id(at, 0), ${wanted.format}, ${wanted.compression},
-            ${JSON.stringify(wanted.columns)}::json, ${JSON.stringify(wanted.filters)}::json,
-            ${JSON.stringify(wanted.shownFilters)}::json, ${wanted.requestedBy}, at,
-            first_id_at(at + interval '1 millisecond')
-          from (select ${batchTime} as at) as stamp
-          where ${isMine}
-          returning id
-        )
-        ${keep(sql`(select array_agg(id) from started)`, sql`1`)}`),
-      read(),
-      db.select().from(exportPipelines).where(isExportOf(scope, firstId)),
-    ]);
-    return { kept: parseKept(kept.rows[0], nonces), row: rows[0] };
+    const [, , , , own, kept, rows] = await withMonth(db, scope, () =>
+      inTenant(db, scope, [
+        ...beginWrite(db, scope),
+        db.execute(beginClaims),
+        claim(),
+        db.execute(sql`
+          with started as (
+            insert into export_pipelines (
+              tenant_id, id, format, compression, columns, filters, shown_filters, requested_by, created_at,
+              upper_id
+            )
+            select
+              ${scope.tenantId}, audit_log_id(at, 0), ${wanted.format}, ${wanted.compression},
+              ${JSON.stringify(wanted.columns)}::json, ${JSON.stringify(wanted.filters)}::json,
+              ${JSON.stringify(wanted.shownFilters)}::json, ${wanted.requestedBy}, at, first_id_at(${upper})
+            from (select ${batchTime} as at) as stamp
+            where ${isMine}
+            returning id
+          ), kept as (
+            ${keep(sql`(select array_agg(id) from started)`, sql`1`)}
+          ), ${storeOwnLog(scope, log, { from: sql`started`, fields: exportId(sql`started`), at: upper })}
+          select id from own`),
+        read(),
+        db.select().from(exportPipelines).where(isExportOf(scope, firstId)),
+      ]),
+    );
+    return { kept: parseKept(kept.rows[0], nonces), row: rows[0], ownId: ownIdOf(own) };
   });
   if (done === null) return { outcome: "in progress" };
-  const { kept, row } = done;
+  const { kept, row, ownId } = done;
   if (!kept || !row) throw new Error("The export that was stored is not there.");
   if (!kept.isSameBody) return { outcome: "other body" };
-  return { outcome: "done", isReplay: kept.isReplay, row };
+  return { outcome: "done", isReplay: kept.isReplay, row, ownId };
 }
 
-const isExportOf = (scope: TenantScope, id: string | SQL): SQL | undefined =>
+/** What an own log of an export takes from its row. */
+export const exportId = (of: SQL): SQL => sql`jsonb_build_object('resource_id', ${of}.id)`;
+
+export const isExportOf = (scope: TenantScope, id: string | SQL): SQL | undefined =>
   and(eq(exportPipelines.tenantId, scope.tenantId), eq(exportPipelines.id, id));
 
 /** One export, or undefined where the tenant has none of this id. */
@@ -108,86 +114,4 @@ export async function listExports(
     .limit(size);
   const [rows] = await inTenant(db, scope, [query]);
   return rows;
-}
-
-/** `changed` where the call did it; the row is undefined where the tenant has no export of this id. */
-export type ChangedExport = { row: ExportRow | undefined; changed: boolean };
-
-/** Cancels an export that is not over, or failed: whoever works on it sees that at the next checkpoint. */
-export async function cancelExport(
-  db: Database,
-  scope: TenantScope,
-  id: string,
-): Promise<ChangedExport> {
-  return change(db, scope, id, ["PENDING", "IN_PROGRESS", "FAILED"], {
-    status: "CANCELLED",
-    finishedAt: sql`clock_timestamp()`,
-  });
-}
-
-const pendingAgain = {
-  status: "PENDING",
-  finishedAt: null,
-  tries: 0,
-  dueAt: sql`clock_timestamp() + interval '60 seconds'`,
-  errorCode: null,
-  errorMessage: null,
-} as const;
-
-/** For so long a failed export can be tried again: retention keeps what it covers for a day more. */
-const canBeRetried = sql`finished_at > clock_timestamp() - interval '7 days'`;
-
-/** Makes a failed export pending again, at its checkpoint; once for an idempotency key, where there is one. */
-export async function retryExport(
-  db: Database,
-  scope: TenantScope,
-  id: string,
-  key: IdempotencyKey | undefined,
-): Promise<DoneOnce<ChangedExport>> {
-  if (key === undefined) {
-    const changed = await change(db, scope, id, ["FAILED"], pendingAgain, canBeRetried);
-    return { outcome: "done", isReplay: false, ...changed };
-  }
-  const done = await underKey(async (nonce, nonces) => {
-    const { claim, isMine, keep, read } = keyStatements(db, scope, key, nonce);
-    const update = db
-      .update(exportPipelines)
-      .set(pendingAgain)
-      .where(and(isExportOf(scope, id), eq(exportPipelines.status, "FAILED"), canBeRetried, isMine))
-      .returning({ id: exportPipelines.id });
-    const [, , , kept, rows] = await inTenant(db, scope, [
-      db.execute(beginClaims),
-      claim(),
-      // Where it was not failed the key stands for nothing, and is free.
-      db.execute(sql`
-        with changed as ${update} ${keep(sql`(select array_agg(id) from changed)`, sql`1`)}`),
-      read(),
-      db.select().from(exportPipelines).where(isExportOf(scope, id)),
-    ]);
-    return { kept: parseKept(kept.rows[0], nonces), row: rows[0] };
-  });
-  if (done === null) return { outcome: "in progress" };
-  const { kept, row } = done;
-  if (kept?.isSameBody === false) return { outcome: "other body" };
-  const isReplay = kept?.isReplay === true;
-  return { outcome: "done", isReplay, row, changed: kept !== undefined };
-}
-
-async function change(
-  db: Database,
-  scope: TenantScope,
-  id: string,
-  from: ExportStatus[],
-  changes: PgUpdateSetSource<typeof exportPipelines>,
-  condition?: SQL,
-): Promise<ChangedExport> {
-  const [changed, rows] = await inTenant(db, scope, [
-    db
-      .update(exportPipelines)
-      .set(changes)
-      .where(and(isExportOf(scope, id), inArray(exportPipelines.status, from), condition))
-      .returning({ id: exportPipelines.id }),
-    db.select().from(exportPipelines).where(isExportOf(scope, id)),
-  ]);
-  return { row: rows[0], changed: changed.length > 0 };
 }

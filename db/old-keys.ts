@@ -5,10 +5,14 @@ import { asRole, type Database } from "./client.ts";
 const chunk = 5_000;
 
 /** What is removed, and when: an hour after no request asks for it any more. */
-const kept = { idempotency_keys: "25 hours", event_ids: "7 days 1 hour" } as const;
+const kept = {
+  idempotency_keys: "25 hours",
+  event_ids: "7 days 1 hour",
+  read_audits: "1 hour",
+} as const;
 
 /**
- * Removes idempotency keys and event ids that have had their time, oldest first, and passes over what a
+ * Removes idempotency keys, event ids and notes of recorded reads that have had their time, oldest first, and passes over what a
  * request holds just now.
  *
  * @param until when to stop, in milliseconds since 1970: what is left is removed by the next run

@@ -1,8 +1,9 @@
 import { and, eq, sql } from "drizzle-orm";
 import type { AuditLog } from "../events/audit-log.ts";
+import type { ReadAuditLevel } from "../events/read-audit.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { type Database, inTenant } from "./client.ts";
-import { auditLogs } from "./schema.ts";
+import { auditLogs, tenants } from "./schema.ts";
 
 /** JSON columns as their text: never parsed between the sender and the reader. */
 const asText = <Name extends string>(column: Name) =>
@@ -55,16 +56,24 @@ export function logOfRow<Row extends LogRow>(
   };
 }
 
-/** One log, or undefined where the caller's tenant (and for the `user` role, the caller) has none of this id. */
+export type ReadLog = { log: AuditLog; readAudit: ReadAuditLevel | null };
+
+/**
+ * One log, and whether its tenant has its reads recorded; or undefined where the caller's tenant (and for the
+ * `user` role, the caller) has none of this id.
+ */
 export async function readLog(
   db: Database,
   scope: TenantScope,
   id: string,
-): Promise<AuditLog | undefined> {
+): Promise<ReadLog | undefined> {
   const query = db
-    .select(logColumns)
+    .select({ ...logColumns, readAudit: tenants.readAudit })
     .from(auditLogs)
+    .leftJoin(tenants, eq(tenants.id, auditLogs.tenant_id))
     .where(and(eq(auditLogs.tenant_id, scope.tenantId), eq(auditLogs.id, id)));
   const [rows] = await inTenant(db, scope, [query]);
-  return rows[0] && logOfRow(rows[0]);
+  if (!rows[0]) return undefined;
+  const { readAudit, ...row } = rows[0];
+  return { log: logOfRow(row), readAudit };
 }

@@ -1,9 +1,12 @@
 import { type SQL, sql } from "drizzle-orm";
 import { z } from "zod";
 import { firstIdAt } from "../events/ids.ts";
+import type { NewAuditLog } from "../events/audit-log.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { asRetention, asRole, type Database, inTenant } from "./client.ts";
 import { countOutboxRows } from "./counters.ts";
+import { ownIdOf, storeOwnLog } from "./own-logs.ts";
+import { beginWrite, withMonth } from "./write-logs.ts";
 
 /** What is to be removed of a tenant: logs that were stored before the cutoff, in milliseconds since 1970. */
 export type RetentionRun = {
@@ -41,24 +44,34 @@ export async function readRemovable(
 /**
  * Keeps that an admin wants the old logs removed, so that what this request does not get done is done by the
  * cron: first after a minute, which this request has for itself.
+ *
+ * @param log that it was asked for
  */
 export async function askForRemoval(
   db: Database,
   scope: TenantScope,
   defaultDays: number,
-): Promise<Removable> {
-  const [, , result] = await inTenant(db, scope, [
-    makeTenant(db, scope),
-    db.execute(sql`
-      insert into retention_runs (tenant_id, cutoff, fallback_days, due_at)
-      select id, ${cutoffBy(defaultDays)}, ${defaultDays}::integer, clock_timestamp() + interval '1 minute'
-      from tenants where id = ${scope.tenantId} and not legal_hold
-      on conflict (tenant_id) do update set
-        cutoff = excluded.cutoff, fallback_days = excluded.fallback_days, due_at = excluded.due_at`),
-    // What was just kept: not a moment later.
-    selectRemovable(db, scope, sql`asked.cutoff`),
-  ]);
-  return removableOf(result.rows[0], scope, defaultDays);
+  log: NewAuditLog,
+): Promise<{ run: Removable; ownId: string | undefined }> {
+  const fields = sql`jsonb_build_object('metadata', jsonb_build_object('cutoff', asked.cutoff)::text)`;
+  const [, , own, result] = await withMonth(db, scope, () =>
+    inTenant(db, scope, [
+      ...beginWrite(db, scope),
+      db.execute(sql`
+        with asked as (
+          insert into retention_runs (tenant_id, cutoff, fallback_days, due_at)
+          select id, ${cutoffBy(defaultDays)}, ${defaultDays}::integer, clock_timestamp() + interval '1 minute'
+          from tenants where id = ${scope.tenantId} and not legal_hold
+          on conflict (tenant_id) do update set
+            cutoff = excluded.cutoff, fallback_days = excluded.fallback_days, due_at = excluded.due_at
+          returning cutoff
+        ), ${storeOwnLog(scope, log, { from: sql`asked`, fields })}
+        select id from own`),
+      // What was just kept: not a moment later.
+      selectRemovable(db, scope, sql`asked.cutoff`),
+    ]),
+  );
+  return { run: removableOf(result.rows[0], scope, defaultDays), ownId: ownIdOf(own) };
 }
 
 const cutoffBy = (defaultDays: number) => sql`cutoff_of(kept_days(

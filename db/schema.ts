@@ -9,6 +9,7 @@ import {
   storedFilter,
 } from "../events/export.ts";
 import { masking } from "../events/masking.ts";
+import { readAuditLevels } from "../events/read-audit.ts";
 import {
   bigint,
   boolean,
@@ -47,6 +48,7 @@ export const tenants = pgTable("tenants", {
   name: text("name"),
   status: text("status", { enum: ["active", "suspended"] }).notNull(),
   tokensNotBefore: at("tokens_not_before"),
+  readAudit: text("read_audit", { enum: readAuditLevels }),
   masking: parsedJson("masking", masking),
   settingsVersion: integer("settings_version").notNull(),
   rateTier: text("rate_tier").notNull().default("standard"),

@@ -1,6 +1,7 @@
 import { count, eq, sql } from "drizzle-orm";
 import { z } from "zod";
 import { idTime } from "../events/ids.ts";
+import { type ReadAuditLevel, readAuditLevels } from "../events/read-audit.ts";
 import type { Admission, TenantScope } from "../events/tenant-scope.ts";
 import { type Database, inTenant, walPosition, type WalPosition } from "./client.ts";
 import { auditLogs, indexFailures, pendingIndex } from "./schema.ts";
@@ -16,11 +17,16 @@ export type SettledMark = {
   oldest: number;
   /** What a read replica must have replayed to show every log stored before safeTime. */
   walPosition: WalPosition;
+  /** Which of its reads the tenant has recorded; null where it has chosen none. */
+  readAudit: ReadAuditLevel | null;
 };
 
 const safeTimeRow = z.object({ ms: z.coerce.number() });
 const gapRow = z.object({ ms: z.coerce.number().nullable() });
-const positionRow = z.object({ position: z.string() });
+const positionRow = z.object({
+  position: z.string(),
+  read_audit: z.enum(readAuditLevels).nullable(),
+});
 
 /**
  * Reads the mark. safe_time() comes before the outbox is read, as a statement of its own: a write that
@@ -38,7 +44,9 @@ export async function readSettledMark(
     // The policy shows only what holds back this tenant's mark. Before the outbox: a repair puts logs there
     // first, and then says that they are not lost any more.
     db.execute(sql`select min(slice_from) as ms from reconcile_progress`),
-    db.execute(sql`select ${walPosition} as position`),
+    db.execute(sql`
+      select ${walPosition} as position,
+        (select read_audit from tenants where id = ${tenantId}) as read_audit`),
     db
       .select({ id: pendingIndex.logId })
       .from(pendingIndex)
@@ -55,12 +63,14 @@ export async function readSettledMark(
   ]);
   const safeTime = safeTimeRow.parse(safe.rows[0]).ms;
   const [firstPending, firstLog] = [pending[0], logs[0]];
+  const { position: replayedTo, read_audit: readAudit } = positionRow.parse(position.rows[0]);
   const lostFrom = gapRow.parse(gaps.rows[0]).ms ?? safeTime;
   return {
     safeTime,
     indexedThrough: Math.min(safeTime, lostFrom, firstPending ? idTime(firstPending.id) : safeTime),
     unsearchable: failures[0]?.n ?? 0,
     oldest: firstLog ? idTime(firstLog.id) : 0,
-    walPosition: positionRow.parse(position.rows[0]).position,
+    walPosition: replayedTo,
+    readAudit,
   };
 }

@@ -1,8 +1,13 @@
 import { and, eq, gt, isNull, lte, or, sql } from "drizzle-orm";
+import type { NewAuditLog } from "../events/audit-log.ts";
 import type { Masking } from "../events/masking.ts";
+import type { ReadAuditLevel } from "../events/read-audit.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { asRole, type Database, inTenant } from "./client.ts";
+import { ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { tenants } from "./schema.ts";
+import { noteSettings, storeChangedSettings } from "./settings-log.ts";
+import { beginWrite, lockWrite, withMonth } from "./write-logs.ts";
 
 export type TenantRow = typeof tenants.$inferSelect;
 /** What is undefined stays as it is. */
@@ -10,6 +15,7 @@ export type TenantChanges = {
   name?: string | null | undefined;
   status?: TenantRow["status"] | undefined;
   tokensNotBefore?: Date | undefined;
+  readAudit?: ReadAuditLevel | null | undefined;
   masking?: Masking | null | undefined;
   rateTier?: string | undefined;
   /** Null: the default. A shorter one takes effect after 7 days: see change_retention() of the database. */
@@ -18,13 +24,20 @@ export type TenantChanges = {
 };
 
 /** What a tenant may be made with. */
-export type NewTenant = Pick<TenantChanges, "name" | "masking" | "retentionDays" | "legalHold">;
+export type NewTenant = Omit<TenantChanges, "status" | "tokensNotBefore" | "rateTier">;
 
 /** What a tenant's own admin may change. */
-export type OwnChanges = Pick<TenantChanges, "tokensNotBefore" | "masking">;
+export type OwnChanges = Pick<TenantChanges, "tokensNotBefore" | "readAudit" | "masking">;
 
-/** `changed` where the call did it; the row is undefined where there is no such tenant. */
-export type ChangedTenant = { row: TenantRow | undefined; changed: boolean };
+/**
+ * `changed` where the call did it; the row is undefined where there is no such tenant. `ownId`: the log of what
+ * is another than before.
+ */
+export type ChangedTenant = {
+  row: TenantRow | undefined;
+  changed: boolean;
+  ownId: string | undefined;
+};
 
 /** Tenants in the order of their ids' bytes: at most `size` of those after `after`. */
 export async function listTenants(
@@ -44,26 +57,40 @@ export async function listTenants(
 }
 
 /**
- * @param masking null for the default
- * @returns the new tenant, or undefined where there is one of this id already
+ * @param settings null for the default
+ * @param log that it was made
+ * @returns the new tenant and the id of its log, or undefined where there is one of this id already
  */
 export async function createTenant(
   db: Database,
   id: string,
   settings: NewTenant,
-): Promise<TenantRow | undefined> {
+  log: NewAuditLog,
+): Promise<{ row: TenantRow; ownId: string } | undefined> {
   const { name = null, masking = null, retentionDays = null, legalHold = false } = settings;
+  const { readAudit = null } = settings;
   const rules = masking === null ? null : JSON.stringify(masking);
   // Version 0 means the defaults: see admit().
   const version = masking === null ? 0 : 1;
-  const [result, rows] = await asRole(db, "audit_operator", [
-    db.execute(sql`
-      insert into tenants (id, name, masking, settings_version, retention_days, legal_hold)
-      values (${id}, ${name}, ${rules}::json, ${version}, ${retentionDays}::integer, ${legalHold})
-      on conflict do nothing`),
-    selectTenant(db, id),
-  ]);
-  return result.rowCount === 1 ? rows[0] : undefined;
+  const scope = { tenantId: id, userId: null };
+  const [, own, rows] = await withMonth(db, scope, () =>
+    asRole(db, "audit_operator", [
+      lockWrite(db),
+      db.execute(sql`
+        with made as (
+          insert into tenants (id, name, read_audit, masking, settings_version, retention_days, legal_hold)
+          values (
+            ${id}, ${name}, ${readAudit}, ${rules}::json, ${version}, ${retentionDays}::integer, ${legalHold}
+          )
+          on conflict do nothing returning id
+        ), ${storeOwnLog(scope, log, { from: sql`made` })}
+        select id from own`),
+      selectTenant(db, id),
+    ]),
+  );
+  const ownId = ownIdOf(own);
+  const [row] = rows;
+  return ownId === undefined || !row ? undefined : { row, ownId };
 }
 
 /** Any tenant, for a platform admin. */
@@ -77,12 +104,19 @@ export async function changeTenant(
   db: Database,
   id: string,
   changes: TenantChanges,
+  log: NewAuditLog,
 ): Promise<ChangedTenant> {
-  const [changed, rows] = await asRole(db, "audit_operator", [
-    updateTenant(db, id, changes),
-    selectTenant(db, id),
-  ]);
-  return { row: rows[0], changed: changed.length > 0 };
+  const scope = { tenantId: id, userId: null };
+  const [, , changed, own, rows] = await withMonth(db, scope, () =>
+    asRole(db, "audit_operator", [
+      lockWrite(db),
+      noteSettings(db, scope),
+      updateTenant(db, id, changes),
+      storeChangedSettings(db, scope, log),
+      selectTenant(db, id),
+    ]),
+  );
+  return { row: rows[0], changed: changed.length > 0, ownId: ownIdOf(own) };
 }
 
 /** The tenant of a request, which is made where it is not known yet. */
@@ -102,13 +136,18 @@ export async function changeOwnTenant(
   db: Database,
   scope: TenantScope,
   changes: OwnChanges,
+  log: NewAuditLog,
 ): Promise<ChangedTenant> {
-  const [, changed, rows] = await inTenant(db, scope, [
-    makeOwnTenant(db, scope),
-    updateTenant(db, scope.tenantId, changes),
-    selectTenant(db, scope.tenantId),
-  ]);
-  return { row: rows[0], changed: changed.length > 0 };
+  const [, , , changed, own, rows] = await withMonth(db, scope, () =>
+    inTenant(db, scope, [
+      ...beginWrite(db, scope),
+      noteSettings(db, scope),
+      updateTenant(db, scope.tenantId, changes),
+      storeChangedSettings(db, scope, log),
+      selectTenant(db, scope.tenantId),
+    ]),
+  );
+  return { row: rows[0], changed: changed.length > 0, ownId: ownIdOf(own) };
 }
 
 function makeOwnTenant(db: Database, { tenantId }: TenantScope) {

@@ -51,45 +51,58 @@ export async function withMonth<T>(
   }
 }
 
+/** What safe_time() reads: comes first in every batch that writes logs. */
+export const lockWrite = (db: Database) => db.execute(sql`select lock_write()`);
+
 /** The first statements of every batch that writes logs. A tenant that must be known is: admit() has seen it. */
 export function beginWrite(db: Database, { tenantId }: TenantScope) {
   return [
-    db.execute(sql`select lock_write()`),
+    lockWrite(db),
     db.execute(sql`insert into tenants (id) values (${tenantId}) on conflict do nothing`),
   ] as const;
 }
 
+/** The columns of a NewAuditLog, and its number. */
+export const sentColumns = sql`
+  n integer, action text, severity text, outcome text, actor_type text, actor_name text, user_id text,
+  email text, email_hash text, session_id text, request_id text, ip_address text, user_agent text,
+  resource_type text, resource_id text, resource_name text, description text, event_id text,
+  recorded_by text, occurred_at timestamptz, metadata text, before_state text, after_state text,
+  targets text, truncated_fields text, masked_fields text`;
+
 /** Logs as rows `sent`, numbered by `n` from 0. */
 export const sentRows = (logs: readonly NewAuditLog[]): SQL => sql`
-  json_to_recordset(${JSON.stringify(logs.map((log, n) => ({ n, ...log })))}::json) as sent (
-    n integer, action text, severity text, outcome text, actor_type text, actor_name text, user_id text,
-    email text, email_hash text, session_id text, request_id text, ip_address text, user_agent text,
-    resource_type text, resource_id text, resource_name text, description text, event_id text,
-    recorded_by text, occurred_at timestamptz, metadata text, before_state text, after_state text,
-    targets text, truncated_fields text, masked_fields text
-  )`;
+  json_to_recordset(${JSON.stringify(logs.map((log, n) => ({ n, ...log })))}::json) as sent (${sentColumns})`;
+
+/**
+ * The statement that inserts logs.
+ *
+ * @param from has the columns of sentRows, under that name
+ */
+export const insertInto = ({ tenantId }: TenantScope, id: SQL, at: SQL, from: SQL): SQL => sql`
+  insert into audit_logs (
+    id, tenant_id, created_at, occurred_at, action, severity, outcome, actor_type, actor_name, user_id,
+    email, email_hash, session_id, request_id, ip_address, user_agent, resource_type, resource_id,
+    resource_name, description, event_id, recorded_by, metadata, before_state, after_state, targets,
+    truncated_fields, masked_fields
+  )
+  select
+    ${id}, ${tenantId}, ${at}, coalesce(occurred_at, ${at}), action,
+    severity, outcome, actor_type, actor_name, user_id, email, email_hash, session_id, request_id,
+    ip_address, user_agent, resource_type, resource_id, resource_name, description, sent.event_id, recorded_by,
+    metadata::json, before_state::json, after_state::json, targets::json, truncated_fields::json,
+    masked_fields::json
+  from ${from}`;
 
 /**
  * Parts of a `with`, `stored` and `outbox`: insert logs and their outbox rows.
  *
  * @param from has the columns of sentRows
  */
-export const insertLogs = ({ tenantId }: TenantScope, id: SQL, at: SQL, from: SQL): SQL => sql`
+export const insertLogs = (scope: TenantScope, id: SQL, at: SQL, from: SQL): SQL => sql`
   stored as (
-    insert into audit_logs (
-      id, tenant_id, created_at, occurred_at, action, severity, outcome, actor_type, actor_name, user_id,
-      email, email_hash, session_id, request_id, ip_address, user_agent, resource_type, resource_id,
-      resource_name, description, event_id, recorded_by, metadata, before_state, after_state, targets,
-      truncated_fields, masked_fields
-    )
-    select
-      ${id}, ${tenantId}, ${at}, coalesce(occurred_at, ${at}), action,
-      severity, outcome, actor_type, actor_name, user_id, email, email_hash, session_id, request_id,
-      ip_address, user_agent, resource_type, resource_id, resource_name, description, sent.event_id, recorded_by,
-      metadata::json, before_state::json, after_state::json, targets::json, truncated_fields::json,
-      masked_fields::json
-    from ${from}
+    ${insertInto(scope, id, at, from)}
     returning id, created_at
   ), outbox as (
-    insert into pending_index (tenant_id, log_id, is_first) select ${tenantId}, id, true from stored
+    insert into pending_index (tenant_id, log_id, is_first) select ${scope.tenantId}, id, true from stored
   )`;

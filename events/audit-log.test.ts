@@ -35,6 +35,12 @@ describe("a sent audit log", () => {
   test.each([
     ["action", "x".repeat(256)],
     ["action", "audit_log.read"],
+    ["action", "Audit_Log.READ"],
+    ["action", " audit_log.read"],
+    ["action", "audit_\u200Blog\u00AD.read"],
+    ["action", "\uFEFF\u2003audit_log\t.read"],
+    ["action", "\u0000audit_log.read"],
+    ["action", "\uFF41\uFF55\uFF44\uFF49\uFF54\uFF3F\uFF4C\uFF4F\uFF47\uFF0Eread"],
     ["resource_type", "x".repeat(256)],
     ["severity", "FATAL"],
     ["severity", 3],

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { isDeeperThan } from "./json-text.ts";
+import { isReserved } from "./own-actions.ts";
 
 export const severities = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] as const;
 export const outcomes = ["success", "failure", "denied"] as const;
@@ -69,7 +70,7 @@ export const sentAuditLog = z
       "document.deleted",
     )
       .refine(
-        (action) => !action.startsWith("audit_log."),
+        (action) => !isReserved(action),
         "must not begin with audit_log.: such actions are the service's own",
       )
       .meta({ pattern: "^(?!audit_log\\.)" }),

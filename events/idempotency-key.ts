@@ -13,7 +13,7 @@ export type IdempotencyKey = {
 };
 
 /** What is compared by its hash, each with hashes of its own. */
-type Compared = "request" | "event";
+type Compared = "request" | "event" | "read";
 
 /**
  * A keyed hash that tells whether two texts of a tenant are the same. Who has the database can neither

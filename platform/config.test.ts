@@ -21,6 +21,7 @@ const sectionNames = [
   "metrics",
   "origins",
   "pollers",
+  "readAudit",
   "readDatabase",
   "retention",
   "s3",
@@ -62,6 +63,7 @@ describe("a configuration", () => {
     expect(Object.keys(sections)).toEqual([
       "readDatabase",
       "tenants",
+      "readAudit",
       "retention",
       "metrics",
       "origins",
@@ -75,6 +77,7 @@ describe("a configuration", () => {
     ["DATABASE_URL", " ", ["database"]],
     ["NEON_FETCH_ENDPOINT", "ftp://host", ["database", "readDatabase"]],
     ["DATABASE_READ_URL", "mysql://host/name", ["readDatabase"]],
+    ["DEFAULT_READ_AUDIT", "everything", ["readAudit"]],
     ["JWT_SECRET", "short", ["tokens"]],
     ["JWT_ALGORITHM", "none", ["tokens"]],
     ["JWT_ALGORITHM", "HS256,RS256", ["tokens"]],

@@ -37,6 +37,14 @@ const tenantSection = z
   })
   .transform((env) => ({ autoCreate: env.TENANT_AUTO_CREATE === "true" }));
 
+const readAuditSection = z
+  .object({
+    DEFAULT_READ_AUDIT: z
+      .enum(["changes", "searches", "all"], "must be changes, searches or all")
+      .default("searches"),
+  })
+  .transform((env) => ({ defaultLevel: env.DEFAULT_READ_AUDIT }));
+
 const retentionSection = z
   .object({
     DEFAULT_RETENTION_DAYS: z
@@ -187,6 +195,7 @@ const sections = {
   readDatabase: readDatabaseSection,
   tokens: tokenSection,
   tenants: tenantSection,
+  readAudit: readAuditSection,
   retention: retentionSection,
   masking: maskSection,
   sqs: sqsSection,

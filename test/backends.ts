@@ -75,6 +75,8 @@ export default async function startBackends(project: TestProject): Promise<() =>
     JWT_SECRET: "a secret of the tests, long enough to sign",
     HASH_SECRET: "another secret of the tests, for hashing",
     DEFAULT_ROLE: "writer,auditor",
+    // Tests of other things count their own logs only.
+    DEFAULT_READ_AUDIT: "changes",
     AWS_ACCESS_KEY_ID: keys.accessKeyId,
     AWS_SECRET_ACCESS_KEY: keys.secretAccessKey,
     AWS_ENDPOINT_URL: aws.url,

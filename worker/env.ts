@@ -1,4 +1,4 @@
-import type { Caller } from "./auth/caller.ts";
+import type { Actor, Caller } from "./auth/caller.ts";
 import type { Config } from "../platform/config.ts";
 import type { LogFields, Logger } from "../platform/logger.ts";
 import type { Wakeable } from "../platform/wakeable.ts";
@@ -25,6 +25,8 @@ export type AppEnv = {
     logger: Logger;
     /** What the request's one log event says besides: filled as the request goes. */
     event: LogFields;
+    /** Set where a route does not take anyone. */
+    actor: Actor;
     /** Set where a route takes roles within a tenant, or the own admin. */
     caller: Caller;
     /** Set where a route takes a tenant's admin: null for a platform admin. */

@@ -13,7 +13,7 @@ import { workerSections } from "../../platform/worker-sections.ts";
 import { connectSearch } from "../../search/client.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
 import type { Outcome } from "../settle-messages.ts";
-import { BufferPool } from "./buffer-pool.ts";
+import { partBuffers } from "./part-cutter.ts";
 import { exportMessage, type ExportTools } from "./export-message.ts";
 
 const sections = workerSections["audit-log-exporter"];
@@ -46,7 +46,7 @@ type Env = { EXPORT_POLLER: DurableObjectNamespace<ExportPoller> };
 export class ExportPoller extends QueuePoller {
   protected override readonly queueName = "export";
   private readonly running = new Set<Promise<void>>();
-  private readonly buffers = new BufferPool();
+  private readonly buffers = partBuffers();
   private readonly spent = { requests: 0 };
   private readonly pollers: Env["EXPORT_POLLER"];
   protected override readonly messagesEach = maxExports;

@@ -80,7 +80,20 @@ export async function checkExports(
       if (wrong) files.push(`the export ${row.id} (${JSON.stringify(one.filters)}): ${wrong}`);
     }
   }
+  const starts = stored.filter(({ action }) => action === "audit_log.export_started");
+  const startsOf = Map.groupBy(starts, (log) => log.resource_id);
+  const recorded = exports
+    .filter(({ id }) => startsOf.get(id)?.length !== 1)
+    .map(({ id }) => `the export ${id} has ${startsOf.get(id)?.length ?? 0} logs of its start`);
+  for (const id of startsOf.keys())
+    if (!exports.some((row) => row.id === id))
+      recorded.push(`a log tells of the export ${id}, which is not there`);
   return [
+    {
+      name: "every export has the log of its start, exactly once",
+      checked: exports.length,
+      broken: recorded,
+    },
     { name: "a repeated request starts no second export", checked: asked.length, broken: once },
     { name: "every export is over", checked: exports.length, broken: over },
     {

@@ -5,6 +5,7 @@ import { connectDatabase } from "../../db/client.ts";
 import { exportRange, isSettled, readRange } from "../../db/export-pages.ts";
 import { startExport } from "../../db/exports.ts";
 import type { LogFilter } from "../../events/log-filter.ts";
+import { newLog } from "./own-backends.ts";
 import "../provided.ts";
 
 const { DATABASE_URL: url = "", NEON_FETCH_ENDPOINT: fetchEndpoint = "" } = inject("workerEnv");
@@ -49,15 +50,18 @@ test("an export waits for a log that was stored before it was asked for and comm
       requestedBy: "alice",
     },
     { sub: "alice", scope: "POST /logs/export", key: "k", bodyMac: "mac" },
+    newLog(),
   );
   if (started.outcome !== "done") throw new Error(started.outcome);
   const { row } = started;
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(await isSettled(db, tenantId, row.upperId, false)).toBe(false);
-  expect((await readRange(db, exportRange(row), row.upperId)).rows).toEqual([]);
+  expect((await readRange(db, exportRange(row), [row.upperId], 10)).chunks).toEqual([]);
 
   await client.query("commit");
   expect(await isSettled(db, tenantId, row.upperId, false)).toBe(true);
-  const { rows: stored } = await readRange(db, exportRange(row), row.upperId);
-  expect(stored.map(({ id }) => id)).toEqual([rows[0]?.id]);
+  const { chunks } = await readRange(db, exportRange(row), [row.upperId], 10);
+  expect(chunks.map(({ lines }) => new TextDecoder().decode(lines))).toEqual([
+    `${rows[0]?.id}\r\n`,
+  ]);
 });

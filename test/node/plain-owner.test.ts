@@ -60,7 +60,7 @@ test("an owner who is no superuser migrates, and every role does its work", asyn
   const ids = stored.map((one) => one.id);
   expect(ids).toHaveLength(2);
   const [first = "", second = ""] = ids;
-  expect((await readLog(db, scope, first))?.id).toBe(first);
+  expect((await readLog(db, scope, first))?.log.id).toBe(first);
   const mark = await readSettledMark(db, scope.tenantId);
   expect(mark.indexedThrough).toBeLessThanOrEqual(mark.safeTime);
 
@@ -73,11 +73,12 @@ test("an owner who is no superuser migrates, and every role does its work", asyn
   await asRole(db, "audit_maintenance", [db.execute(sql`select ensure_partition()`)]);
   const hash = "ab".repeat(32);
   const key = { name: "k", roles: ["writer" as const], expiresAt: null, createdBy: "alice", hash };
-  const made = await createApiKey(db, scope, key);
-  expect(await findApiKey(db, hash)).toMatchObject({ id: made?.id, tenantId: "acme" });
-  await touchApiKey(db, "acme", made?.id ?? "");
+  const made = await createApiKey(db, scope, key, newLog());
+  expect(await findApiKey(db, hash)).toMatchObject({ id: made?.row.id, tenantId: "acme" });
+  await touchApiKey(db, "acme", made?.row.id ?? "");
   expect((await listApiKeys(db, scope))[0]?.lastUsedAt).not.toBeNull();
-  expect((await changeTenant(db, "acme", { name: "Acme" })).row?.name).toBe("Acme");
+  const log = newLog({ action: "audit_log.settings_changed" });
+  expect((await changeTenant(db, "acme", { name: "Acme" }, log)).row?.name).toBe("Acme");
 });
 
 test("an owner without a role sees nothing of any tenant", async () => {
@@ -87,5 +88,5 @@ test("an owner without a role sees nothing of any tenant", async () => {
   const [own] = await inTenant(db, scope, [
     db.execute(sql`select count(*)::int as n from audit_logs`),
   ]);
-  expect(own.rows).toEqual([{ n: 2 }]);
+  expect(own.rows).toEqual([{ n: 4 }]);
 });

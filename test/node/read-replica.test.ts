@@ -200,7 +200,7 @@ async function claimed() {
     requestedBy: "alice",
   } as const;
   const key = { sub: "alice", scope: "POST /logs/export", key: randomUUID(), bodyMac: "mac" };
-  const started = await startExport(db, scope(), wanted, key);
+  const started = await startExport(db, scope(), wanted, key, newLog());
   if (started.outcome !== "done") throw new Error(started.outcome);
   const { row } = started;
   const claim = await claimExport(db, tenantId, row.id);

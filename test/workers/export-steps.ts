@@ -98,7 +98,7 @@ export async function uploadOf(id: string): Promise<{ key: string; uploadId: str
 export async function expectedText(id: string): Promise<string> {
   const rows = await rowsOf(sql`
     select l.id, l.resource_id, l.metadata::text as metadata from audit_logs l
-    join export_pipelines e on e.tenant_id = l.tenant_id where e.id = ${id} order by l.id`);
+    join export_pipelines e on e.tenant_id = l.tenant_id where e.id = ${id} and l.id < e.upper_id order by l.id`);
   const lines = rows.map(
     (row) =>
       `${row["id"]},${row["resource_id"]},"${String(row["metadata"]).replaceAll('"', '""')}"\r\n`,

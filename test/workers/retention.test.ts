@@ -6,6 +6,8 @@ import maintenance from "../../consumers/maintenance/index.ts";
 import { runRetention } from "../../consumers/maintenance/remove-old-logs.ts";
 import { removeOldLogs } from "../../db/remove-old-logs.ts";
 import { askForRemoval, nextRun } from "../../db/retention.ts";
+import { ownLog } from "../../events/own-log.ts";
+import { tenantMask } from "../../events/tenant-mask.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { callerOf, expectProblem, newTenant } from "../journeys/api.ts";
 import { forgetWaiting, makeMonth, ownerOf, rowsOf } from "./database.ts";
@@ -48,7 +50,9 @@ async function storeOld(tenant: string, daysAgo: number, count: number, waiting 
 }
 
 async function idsOf(tenant: string): Promise<string[]> {
-  const rows = await rowsOf(sql`select id from audit_logs where tenant_id = ${tenant} order by id`);
+  const rows = await rowsOf(sql`
+    select id from audit_logs
+    where tenant_id = ${tenant} and not starts_with(action, 'audit_log.') order by id`);
   return rows.map((row) => String(row["id"]));
 }
 
@@ -66,6 +70,20 @@ async function change(tenant: string, changes: object) {
   expect(answer.status, answer.text).toBe(200);
   return z.object({ data: z.record(z.string(), z.unknown()) }).parse(answer.body).data;
 }
+
+const ownLogFor = (tenantId: string) => {
+  const event = { action: "audit_log.cleanup_started", resource_type: "audit_log" } as const;
+  const requester = {
+    user_id: "alice",
+    actor_type: "user",
+    ip_address: null,
+    user_agent: null,
+    request_id: null,
+  } as const;
+  const hashSecret = "0".repeat(32);
+  const mask = tenantMask(null, tenantId, { hashSecret, extraKeys: [] });
+  return ownLog(event, requester, { tenantId, recordedBy: "test", mask, hashSecret });
+};
 
 const expectAge = (cutoff: string, days: number) => {
   const age = Date.now() - Date.parse(cutoff);
@@ -94,7 +112,7 @@ describe("a cleanup", () => {
     expect(await idsOf(other)).toEqual(others);
     expect(await cleanUp(tenant)).toMatchObject({ deleted: 0, complete: true });
     const waiting = await rowsOf(sql`
-      select log_id from pending_index where tenant_id = ${tenant} and log_id <> ${kept.at(-1)}`);
+      select log_id from pending_index where tenant_id = ${tenant} and log_id < ${kept.at(-1)}`);
     expect(waiting).toEqual([]);
   });
 
@@ -151,7 +169,9 @@ async function passWeek(tenant: string): Promise<void> {
 describe("a cleanup that is not done at once", () => {
   /** Each chunk of a few logs, and after it no time is left. */
   const step = async (tenant: string, most: number) => {
-    const run = await askForRemoval(ownerOf(), { tenantId: tenant, userId: null }, 90);
+    const log = await ownLogFor(tenant);
+    const scope = { tenantId: tenant, userId: null };
+    const { run } = await askForRemoval(ownerOf(), scope, 90, log);
     if (!run) throw new Error("under a hold");
     const removed = await removeOldLogs(ownerOf(), run, 0, { first: most, most });
     return { run, removed };

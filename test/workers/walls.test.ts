@@ -3,15 +3,11 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createApiKey, listApiKeys, revokeApiKey, touchApiKey } from "../../db/api-keys.ts";
 import { countRange, exportRange, readLinesById } from "../../db/export-pages.ts";
 import { claimExport } from "../../db/export-work.ts";
-import {
-  cancelExport,
-  listExports,
-  readExport,
-  retryExport,
-  startExport,
-} from "../../db/exports.ts";
+import { cancelExport, retryExport } from "../../db/change-export.ts";
+import { listExports, readExport, startExport } from "../../db/exports.ts";
 import { countLogsInPostgres, listLogs } from "../../db/list-logs.ts";
 import { readLog } from "../../db/read-logs.ts";
+import { recordRead } from "../../db/read-audits.ts";
 import { readSettledMark } from "../../db/settled-mark.ts";
 import { askForRemoval, countRemovable, readRemovable } from "../../db/retention.ts";
 import { changeOwnTenant, readOwnTenant } from "../../db/tenants.ts";
@@ -90,11 +86,12 @@ async function makeTenant(tenant: string, more: object = {}, keys = ["same"]): P
   const caller = callerOf(workers, { tenant_id: tenant });
   const [log = ""] = await caller.createAll([{ user_id: "u_1", ...more }, { user_id: "u_2" }]);
   const scopeOf = { tenantId: tenant, userId: null };
-  for (const other of keys.slice(1)) await startExport(db, scopeOf, wanted, idempotencyKey(other));
-  const started = await startExport(db, scopeOf, wanted, idempotencyKey());
-  const key = await createApiKey(db, scopeOf, newKey());
+  for (const other of keys.slice(1))
+    await startExport(db, scopeOf, wanted, idempotencyKey(other), await newLog(scopeOf));
+  const started = await startExport(db, scopeOf, wanted, idempotencyKey(), await newLog(scopeOf));
+  const key = await createApiKey(db, scopeOf, newKey(), await newLog(scopeOf));
   if (started.outcome !== "done" || !key) throw new Error("The tenant was not made.");
-  return { log, export: started.row.id, key: key.id };
+  return { log, export: started.row.id, key: key.row.id };
 }
 
 beforeAll(async () => {
@@ -114,7 +111,7 @@ const reads: Record<string, (as: TenantScope) => Promise<unknown>> = {
   listLogs: (as) => listLogs(db, as, everything, firstPage),
   "listLogs after a cursor": (as) => listLogs(db, as, everything, afterFirst),
   countLogsInPostgres: (as) => countLogsInPostgres(db, as, everything),
-  readLog: async (as) => (await readLog(db, as, of.log))?.id,
+  readLog: async (as) => (await readLog(db, as, of.log))?.log.id,
   readSettledMark: async ({ tenantId }) => (await readSettledMark(db, tenantId)).oldest,
   listExports: async (as) => (await listExports(db, as, null, 100)).map((row) => row.id),
   readExport: async (as) => (await readExport(db, as, of.export))?.id,
@@ -139,31 +136,45 @@ const rangeOf = (tenantId: string) =>
     upperId: firstIdAt(Date.now() + 60_000),
   });
 
-const nothingChanged = { row: undefined, changed: false };
+const nothingChanged = { row: undefined, changed: false, ownId: undefined };
 
 /** By the function's name: what it does where the ids and keys of another tenant are given to it, and answers. */
 const writes: Record<string, [write: (as: TenantScope) => Promise<unknown>, answer: unknown]> = {
-  cancelExport: [(as) => cancelExport(db, as, of.export), nothingChanged],
+  cancelExport: [async (as) => cancelExport(db, as, of.export, await newLog()), nothingChanged],
   retryExport: [
-    (as) => retryExport(db, as, of.export, undefined),
+    async (as) => retryExport(db, as, of.export, undefined, await newLog()),
     { outcome: "done", isReplay: false, ...nothingChanged },
   ],
   "retryExport under a key": [
-    (as) => retryExport(db, as, of.export, idempotencyKey("retry")),
+    async (as) => retryExport(db, as, of.export, idempotencyKey("retry"), await newLog()),
     { outcome: "done", isReplay: false, ...nothingChanged },
   ],
   startExport: [
     async (as) => {
-      const done = await startExport(db, as, wanted, idempotencyKey("new"));
+      const done = await startExport(db, as, wanted, idempotencyKey("new"), await newLog());
       return done.outcome === "done" && [done.row.tenantId, done.isReplay];
     },
     [mine, false],
   ],
-  createApiKey: [async (as) => (await createApiKey(db, as, newKey()))?.tenantId, mine],
-  revokeApiKey: [(as) => revokeApiKey(db, as, of.key), undefined],
+  createApiKey: [
+    async (as) => (await createApiKey(db, as, newKey(), await newLog()))?.row.tenantId,
+    mine,
+  ],
+  revokeApiKey: [async (as) => revokeApiKey(db, as, of.key, await newLog()), undefined],
+  recordRead: [
+    async (as) => {
+      const levels = { from: "searches", defaultLevel: "searches" } as const;
+      const { id } = await recordRead(db, as, { log: await newLog(), mac: "same", ...levels });
+      return id !== undefined;
+    },
+    true,
+  ],
   touchApiKey: [({ tenantId }) => touchApiKey(db, tenantId, of.key), undefined],
   changeOwnTenant: [
-    async (as) => (await changeOwnTenant(db, as, { tokensNotBefore: new Date(1_000) })).row?.id,
+    async (as) => {
+      const changes = { tokensNotBefore: new Date(1_000) };
+      return (await changeOwnTenant(db, as, changes, await newLog())).row?.id;
+    },
     mine,
   ],
   // Theirs are under a legal hold: then nothing could be removed.
@@ -235,7 +246,8 @@ describe("where the code forgets the tenant", () => {
 
   test("a change would reach another's without the policy", async () => {
     const before = await allOfTheirs();
-    await withoutConditions(() => cancelExport(db, scope, of.export), { policy: true });
+    const log = await newLog();
+    await withoutConditions(() => cancelExport(db, scope, of.export, log), { policy: true });
     expect(await allOfTheirs()).not.toEqual(before);
   });
 });
@@ -255,7 +267,7 @@ describe("where the code forgets the user too", () => {
 
   test("readLog shows none of another user of the tenant", async () => {
     const other = await callerOf(workers, { tenant_id: mine }).create({ user_id: "u_2" });
-    expect((await readLog(db, scope, other))?.id).toBe(other);
+    expect((await readLog(db, scope, other))?.log.id).toBe(other);
     const { result } = await withoutConditions(() => readLog(db, user, other), { user: true });
     expect(result).toBeUndefined();
   });
@@ -275,14 +287,21 @@ test("every function of db/ that is given a scope is among these", () => {
   const names = [...Object.keys(reads), ...Object.keys(writes)];
   const covered = new Set(names.map((name) => name.split(" ")[0]));
   // What the others are made of.
-  const parts = ["inTenant", "withMonth", "beginWrite", "keyStatements"];
+  const parts = [
+    "inTenant",
+    "withMonth",
+    "beginWrite",
+    "keyStatements",
+    "noteSettings",
+    "storeChangedSettings",
+  ];
   expect(found).toEqual(expect.arrayContaining(parts));
   expect(found.filter((name) => !covered.has(name) && !parts.includes(name))).toEqual([]);
 });
 
 /** What is stored, to be stored once more. */
-async function newLog() {
-  const [log] = (await listLogs(db, scope, everything, firstPage)).logs;
+async function newLog(as = scope) {
+  const [log] = (await listLogs(db, as, everything, firstPage)).logs;
   if (!log) throw new Error("The tenant has no log.");
   return { ...log, email_hash: null, event_id: "same" };
 }

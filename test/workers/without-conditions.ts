@@ -17,7 +17,7 @@ const tenantConditions: [RegExp, string][] = [
   ],
 ];
 const userConditions: [RegExp, string][] = [
-  [/(?:"audit_logs"\.)?"user_id" = (\$\d+)/g, "($1::text is not null)"],
+  [/(?:"audit_logs"\.)?"user_id" in \((\$\d+(?:, \$\d+)*)\)/g, "(array[$1]::text[] is not null)"],
 ];
 
 type Removal = {

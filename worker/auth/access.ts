@@ -118,6 +118,7 @@ async function bearerOf(c: Context<AppEnv>): Promise<Bearer> {
     limitKeyLookups(c),
   );
   Object.assign(event, { tenant_id: bearer.tenantId, sub: bearer.sub });
+  c.set("actor", { sub: bearer.sub, isKey: bearer.isKey });
   if (bearer.isKey) {
     event["actor"] = "api_key";
     if (isToTouch(bearer.sub)) c.executionCtx.waitUntil(noteUse(c, bearer));

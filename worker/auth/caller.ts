@@ -21,6 +21,9 @@ export type Caller = {
   admission: Admission;
 };
 
+/** In whose name a request is recorded, whatever its access. */
+export type Actor = Pick<Bearer, "sub" | "isKey">;
+
 /** Whose token it is. One with no other role than `platform_admin` needs no tenant. */
 export type Bearer = {
   tenantId: string | undefined;

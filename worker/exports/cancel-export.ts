@@ -3,7 +3,8 @@ import type { Context } from "hono";
 import { removeExport } from "../../aws/export-objects.ts";
 import { connectS3 } from "../../aws/s3.ts";
 import { connectDatabase } from "../../db/client.ts";
-import { cancelExport as markCancelled, type ExportRow } from "../../db/exports.ts";
+import { cancelExport as markCancelled } from "../../db/change-export.ts";
+import type { ExportRow } from "../../db/exports.ts";
 import { exportKey } from "../../events/export-files.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
@@ -11,6 +12,8 @@ import { s3Log } from "../../platform/s3-log.ts";
 import { readScope } from "../auth/caller.ts";
 import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
+import { ownLogOf, publishOwnLog } from "../own-log.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { answerOf, exportAnswer, exportParams, exportUnknown } from "./export-answer.ts";
 import { declareRoute } from "../route.ts";
@@ -37,10 +40,17 @@ export const cancelExport: RouteHandler<typeof cancelExportRoute, AppEnv> = asyn
   const { caller, config } = c.var;
   const { pipeline_id: id } = c.req.valid("param");
   const db = connectDatabase(requireSection(config, "database"));
-  const { row } = await markCancelled(db, readScope(caller), id);
+  const { row, ownId } = await withSettings(readScope(caller), async (settings, scope) => {
+    const log = await ownLogOf(c, caller.tenantId, settings, {
+      action: "audit_log.export_cancelled",
+      resource_type: "export",
+    });
+    return markCancelled(db, scope, id, log);
+  });
   if (!row) throw exportUnknown();
   if (row.status !== "CANCELLED")
     throw new ApiError("conflict", "The export is done: there is nothing to cancel.");
+  publishOwnLog(c, caller.tenantId, ownId);
   c.executionCtx.waitUntil(removeFiles(c, row));
   return c.json({ data: await answerOf(row, config) }, 200);
 };

@@ -1,17 +1,6 @@
 import { z } from "@hono/zod-openapi";
-import { maskEmail } from "../../events/email.ts";
-import {
-  exportColumn,
-  exportCompressions,
-  exportFormats,
-  type ShownFilters,
-} from "../../events/export.ts";
-import { cleanText, cutText } from "../../events/clean-text.ts";
+import { exportColumn, exportCompressions, exportFormats } from "../../events/export.ts";
 import { exportColumns } from "../../events/csv-columns.ts";
-import { memberText } from "../../events/json-text.ts";
-import { maskJson } from "../../events/mask-json.ts";
-import type { How } from "../../events/mask-rules.ts";
-import type { TenantMask } from "../../events/tenant-mask.ts";
 import { filterQuery } from "../logs/log-query.ts";
 
 /** Bytes of the body: 15 filters of 50 values each. */
@@ -51,28 +40,3 @@ export const exportRequest = z
     filters: z.preprocess(refuseProto, filterQuery).default({}),
   })
   .openapi("NewExport", { description: "What to export, and how." });
-
-const texts = z.record(z.string(), z.union([z.string(), z.array(z.string())]));
-
-/**
- * The filters of a request for a person to read: as they were asked for, with addresses masked, and what
- * would be masked in a log masked here too.
- *
- * @param body the request's JSON text
- */
-export function shownFiltersOf(body: string, mask: TenantMask): ShownFilters {
-  const asked = memberText(body, "filters") ?? "{}";
-  const shown = texts.parse(JSON.parse(maskJson(asked, "", mask).text));
-  for (const [name, values] of Object.entries(texts.parse(JSON.parse(asked)))) {
-    const how = fieldHow(name, mask);
-    const clean = [values].flat().map((value) => cutText(cleanText(value)));
-    if (how) shown[name] = clean.map((value) => mask.hide(how, value));
-    else if (name === "email" && !mask.isEmailClear) shown[name] = clean.map(maskEmail);
-  }
-  return shown;
-}
-
-/** How the field is masked that a filter of this name compares. */
-function fieldHow(name: string, { fields }: TenantMask): How | undefined {
-  return Object.entries(fields).find(([field]) => field === name)?.[1];
-}

@@ -6,6 +6,7 @@ import { readScope } from "../auth/caller.ts";
 import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { auditLinks } from "./audit-links.ts";
 import { answerOf, exportAnswer, exportParams, exportUnknown } from "./export-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -29,5 +30,7 @@ export const getExport: RouteHandler<typeof getExportRoute, AppEnv> = async (c) 
   const db = connectDatabase(requireSection(config, "database"));
   const row = await readExport(db, readScope(caller), id);
   if (!row) throw exportUnknown();
-  return c.json({ data: await answerOf(row, config) }, 200);
+  const data = await answerOf(row, config);
+  auditLinks(c, [data]);
+  return c.json({ data }, 200);
 };

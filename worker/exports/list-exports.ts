@@ -8,6 +8,7 @@ import type { AppEnv } from "../env.ts";
 import { encodeCursor } from "../logs/cursor.ts";
 import { idBehind, pageOf, pageQuery } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { auditLinks } from "./audit-links.ts";
 import { answerOf, exportSchema } from "./export-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -48,6 +49,7 @@ export const listExports: RouteHandler<typeof listExportsRoute, AppEnv> = async 
   const page = rows.slice(0, size);
   const last = rows.length > size ? page.at(-1) : undefined;
   const items = await Promise.all(page.map((row) => answerOf(row, config)));
+  auditLinks(c, items);
   const next = last ? encodeCursor({ after: last.id, total: null }, cursorKind) : null;
   return c.json({ items, next_cursor: next }, 200);
 };

@@ -1,6 +1,6 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
-import { retryExport as makePending } from "../../db/exports.ts";
+import { retryExport as makePending } from "../../db/change-export.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
@@ -12,6 +12,8 @@ import {
   refuseUndone,
   replayedHeader,
 } from "../idempotency-key.ts";
+import { ownLogOf, publishOwnLog } from "../own-log.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import {
   answerOf,
@@ -53,9 +55,15 @@ export const retryExport: RouteHandler<typeof retryExportRoute, AppEnv> = async 
   const { pipeline_id: id } = c.req.valid("param");
   const db = connectDatabase(requireSection(config, "database"));
   const key = await idempotencyKeyOf(c, `/logs/export/${id.toLowerCase()}/retry`);
-  const retried = await makePending(db, readScope(caller), id, key);
+  const retried = await withSettings(readScope(caller), async (settings, scope) => {
+    const log = await ownLogOf(c, caller.tenantId, settings, {
+      action: "audit_log.export_retried",
+      resource_type: "export",
+    });
+    return makePending(db, scope, id, key, log);
+  });
   if (retried.outcome !== "done") throw refuseUndone(retried.outcome);
-  const { row, changed, isReplay } = retried;
+  const { row, changed, isReplay, ownId } = retried;
   if (!row) throw exportUnknown();
   if (!changed)
     throw new ApiError(
@@ -66,6 +74,7 @@ export const retryExport: RouteHandler<typeof retryExportRoute, AppEnv> = async 
     );
   if (isReplay) c.header("Idempotency-Replayed", "true");
   if (row.status === "PENDING") publishExport(c, id);
+  publishOwnLog(c, caller.tenantId, ownId);
   c.header("Location", `/api/v1/logs/export/${id}`);
   return c.json({ data: await answerOf(row, config) }, 202);
 };

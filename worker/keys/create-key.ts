@@ -8,8 +8,10 @@ import { writeScope } from "../auth/caller.ts";
 import { keyHash, keyPrefix } from "../auth/verify-key.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
+import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { keyAnswer, keySchema } from "./key-answer.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { tenantParams } from "../tenants/tenant-answer.ts";
 import { declareRoute } from "../route.ts";
 
@@ -94,9 +96,19 @@ export const createKey: RouteHandler<typeof createKeyRoute, AppEnv> = async (c) 
   const key = keyPrefix + random.toBase64({ alphabet: "base64url", omitPadding: true });
   const made = { hash: keyHash(key), name, roles, expiresAt, createdBy: caller.sub };
   const db = connectDatabase(requireSection(config, "database"));
-  const row = await createApiKey(db, writeScope(caller), made);
-  if (!row)
+  const created = await withSettings(writeScope(caller), async (settings, scope) => {
+    const log = await ownLogOf(c, caller.tenantId, settings, {
+      action: "audit_log.key_created",
+      resource_type: "api_key",
+      resource_name: name,
+      metadata: { roles, expires_at: expiresAt },
+    });
+    return createApiKey(db, scope, made, log);
+  });
+  if (!created)
     throw new ApiError("conflict", `The tenant has ${maxKeys} keys: revoke one that is not used.`);
+  const { row, ownId } = created;
+  publishOwnLog(c, caller.tenantId, ownId);
   c.header("Location", `/api/v1/tenants/${encodeURIComponent(caller.tenantId)}/keys/${row.id}`);
   c.header("Cache-Control", "no-store");
   return c.json({ data: { ...keyAnswer(row), key } }, 201);

@@ -5,6 +5,8 @@ import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { writeScope } from "../auth/caller.ts";
 import type { AppEnv } from "../env.ts";
+import { ownLogOf, publishOwnLog } from "../own-log.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { keyAnswer, keyId, keySchema } from "./key-answer.ts";
 import { tenantParams } from "../tenants/tenant-answer.ts";
@@ -39,7 +41,14 @@ export const revokeKeyRoute = declareRoute({
 export const revokeKey: RouteHandler<typeof revokeKeyRoute, AppEnv> = async (c) => {
   const { caller, config } = c.var;
   const db = connectDatabase(requireSection(config, "database"));
-  const row = await revokeApiKey(db, writeScope(caller), c.req.valid("param").key_id);
-  if (!row) throw new ApiError("not_found", "There is no key of this id.");
-  return c.json({ data: keyAnswer(row) }, 200);
+  const revoked = await withSettings(writeScope(caller), async (settings, scope) => {
+    const log = await ownLogOf(c, caller.tenantId, settings, {
+      action: "audit_log.key_revoked",
+      resource_type: "api_key",
+    });
+    return revokeApiKey(db, scope, c.req.valid("param").key_id, log);
+  });
+  if (!revoked) throw new ApiError("not_found", "There is no key of this id.");
+  publishOwnLog(c, caller.tenantId, revoked.ownId);
+  return c.json({ data: keyAnswer(revoked.row) }, 200);
 };

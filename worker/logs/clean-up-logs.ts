@@ -13,8 +13,10 @@ import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
 import type { AppEnv } from "../env.ts";
+import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { declareRoute } from "../route.ts";
+import { withSettings } from "../tenants/known-settings.ts";
 import { wakePoller } from "../wake-poller.ts";
 
 /** So long a request removes logs, or counts them. What is left is the cron's. */
@@ -23,31 +25,34 @@ const countMs = 4_000;
 
 const answer = z
   .object({
-    data: z.object({
-      deleted: z
-        .int()
-        .nonnegative()
-        .openapi({
-          description: "Logs that this request removed; with dry_run, logs that would be removed.",
-          examples: [1200],
+    data: z
+      .object({
+        deleted: z
+          .int()
+          .nonnegative()
+          .openapi({
+            description:
+              "Logs that this request removed; with dry_run, logs that would be removed.",
+            examples: [1200],
+          }),
+        deleted_is_lower_bound: z
+          .literal(true)
+          .optional()
+          .openapi({
+            description: "With dry_run, where there were too many to count: there are more.",
+            examples: [true],
+          }),
+        cutoff: z.iso.datetime().openapi({
+          description: "Logs that were stored before it are too old.",
+          examples: ["2026-01-31T09:30:00.250Z"],
         }),
-      deleted_is_lower_bound: z
-        .literal(true)
-        .optional()
-        .openapi({
-          description: "With dry_run, where there were too many to count: there are more.",
+        complete: z.boolean().openapi({
+          description:
+            "Whether none is left from before the cutoff; with dry_run, whether all were counted. If not, the service goes on by itself.",
           examples: [true],
         }),
-      cutoff: z.iso.datetime().openapi({
-        description: "Logs that were stored before it are too old.",
-        examples: ["2026-01-31T09:30:00.250Z"],
-      }),
-      complete: z.boolean().openapi({
-        description:
-          "Whether none is left from before the cutoff; with dry_run, whether all were counted. If not, the service goes on by itself.",
-        examples: [true],
-      }),
-    }),
+      })
+      .openapi("CleanedUp", { description: "What was removed, or would be." }),
   })
   .openapi("Cleanup", { description: "What a cleanup removed, or would remove." });
 
@@ -90,7 +95,14 @@ export const cleanUpLogs: RouteHandler<typeof cleanUpLogsRoute, AppEnv> = async 
     if (!isLowerBound) return c.json({ data }, 200);
     return c.json({ data: { ...data, deleted_is_lower_bound: true as const } }, 200);
   }
-  const run = await repeatable(() => askForRemoval(db, scope, defaultDays));
+  const { run, ownId } = await withSettings(scope, async (settings, scope) => {
+    const log = await ownLogOf(c, caller.tenantId, settings, {
+      action: "audit_log.cleanup_started",
+      resource_type: "audit_log",
+    });
+    return repeatable(() => askForRemoval(db, scope, defaultDays, log));
+  });
+  publishOwnLog(c, caller.tenantId, ownId);
   if (!run) throw underHold(0);
   const { removed, state, cutoff } = await removeOldLogs(db, run, Date.now() + removeMs);
   event["logs_removed"] = removed;

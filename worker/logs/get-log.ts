@@ -10,6 +10,7 @@ import { readScope } from "../auth/caller.ts";
 import { readers } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonText } from "../json-text.ts";
+import { auditRead } from "./audit-read.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { declareRoute } from "../route.ts";
 
@@ -43,7 +44,15 @@ export const getLog: RouteHandler<typeof getLogRoute, AppEnv> = async (c) => {
   const { caller, config } = c.var;
   const { log_id: id } = c.req.valid("param");
   const db = connectDatabase(requireSection(config, "database"));
-  const log = await repeatable(() => readLog(db, readScope(caller), id));
-  if (!log) throw new ApiError("not_found", "There is no log of this id.");
+  const scope = readScope(caller);
+  const found = await repeatable(() => readLog(db, scope, id));
+  if (!found) throw new ApiError("not_found", "There is no log of this id.");
+  const { log, readAudit } = found;
+  auditRead(c, scope, readAudit, {
+    action: "audit_log.read",
+    event: () => ({ resource_type: "audit_log", resource_id: log.id }),
+    what: log.id,
+    from: "all",
+  });
   return jsonText<z.infer<typeof answer>, 200>(c, `{"data":${auditLogJson(log)}}`, 200);
 };

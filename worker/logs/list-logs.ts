@@ -12,6 +12,7 @@ import type { AppEnv } from "../env.ts";
 import { jsonText } from "../json-text.ts";
 import { nextCursor } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { auditSearch } from "./audit-search.ts";
 import { countDegradedSearch } from "./count-degraded.ts";
 import { type Cursor, decodeCursor, encodeCursor, listFingerprint } from "./cursor.ts";
 import { findLogs } from "./find-logs.ts";
@@ -96,7 +97,10 @@ const answer = z
       .int()
       .positive()
       .optional()
-      .openapi({ description: "Logs that the index cannot take, where there are any." }),
+      .openapi({
+        description: "Logs that the index cannot take, where there are any.",
+        examples: [1],
+      }),
     ...searchFields,
   })
   .openapi("AuditLogPage", { description: "A page of logs." });
@@ -149,6 +153,15 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
   // An ascending list never ends: it is asked again, and goes on with what came since.
   const next = query.order === "asc" ? (last ?? firstIdAt(0)) : found.hasMore ? last : undefined;
   c.var.event["source"] = found.source;
+  auditSearch(c, scope, mark.readAudit, {
+    action: "audit_log.searched",
+    filter: asked,
+    found: {
+      results: total.count,
+      ...(total.isLowerBound ? { results_are_lower_bound: true } : {}),
+      source: found.source,
+    },
+  });
   const parts = [
     `"items":[${found.logs.map((log) => auditLogJson(log)).join(",")}]`,
     `"total":${total.count}`,

@@ -147,7 +147,7 @@ export function checkQuery(
   }
 }
 
-function isMetadataKey(key: string): boolean {
+export function isMetadataKey(key: string): boolean {
   return key.startsWith(metadataPrefix) && key.length > metadataPrefix.length;
 }
 

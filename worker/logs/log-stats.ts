@@ -6,6 +6,7 @@ import { readScope } from "../auth/caller.ts";
 import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { auditSearch } from "./audit-search.ts";
 import { countDegradedSearch } from "./count-degraded.ts";
 import { findStats } from "./find-logs.ts";
 import { searchFields } from "./list-answer.ts";
@@ -48,6 +49,11 @@ export const logStats: RouteHandler<typeof logStatsRoute, AppEnv> = async (c) =>
   const onDegraded = () => countDegradedSearch(c, db);
   const backends = { db, replica, search, scope, logger, onDegraded };
   const { source, ...data } = await findStats(backends, filter);
+  auditSearch(c, scope, mark.readAudit, {
+    action: "audit_log.counted",
+    filter: asked,
+    found: { results: data.total, source },
+  });
   const indexedThrough = new Date(search ? mark.indexedThrough : mark.safeTime).toISOString();
   return c.json({ data, indexed_through: indexedThrough, source }, 200);
 };

@@ -10,10 +10,11 @@ import { wakePoller } from "../wake-poller.ts";
  * by the outbox sweep.
  */
 export function publishLogs(c: Context<AppEnv>, tenantId: string, logIds: readonly string[]): void {
-  c.executionCtx.waitUntil(publish(c, tenantId, logIds));
+  c.executionCtx.waitUntil(tellIndexer(c, tenantId, logIds));
 }
 
-async function publish(
+/** The same, for what is itself done after the answer. */
+export async function tellIndexer(
   c: Context<AppEnv>,
   tenantId: string,
   logIds: readonly string[],

@@ -8,7 +8,7 @@ import type { Caller } from "../auth/caller.ts";
 
 /** How a caller's logs are masked and hashed, and in whose name they are recorded. */
 export function recordingOf(
-  { tenantId, sub }: Caller,
+  { tenantId, sub }: Pick<Caller, "tenantId" | "sub">,
   config: Config,
   { masking }: TenantSettings,
 ): Recording {

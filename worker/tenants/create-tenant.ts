@@ -7,7 +7,9 @@ import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonBody } from "../middleware/json-body.ts";
+import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
+import { readAudit } from "./read-audit.ts";
 import { retentionChanges } from "./retention-settings.ts";
 import { tenantAnswer, tenantContent } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
@@ -18,7 +20,11 @@ const newTenant = z
   .strictObject({
     id: nameText.openapi({ description: "The tenant_id of its tokens.", examples: ["acme"] }),
     name: nameText.nullish().openapi({ description: "For people.", examples: ["Acme Ltd"] }),
-    masking: masking.nullish().openapi({ description: "Its own rules of masking." }),
+    read_audit: readAudit.optional(),
+    masking: masking.nullish().openapi({
+      description: "Its own rules of masking.",
+      examples: [{ keys: [{ key: "national_id", how: "hash" }] }],
+    }),
     retention_days: retentionChanges.retention_days.optional(),
     legal_hold: retentionChanges.legal_hold.optional(),
   })
@@ -60,16 +66,30 @@ export const createTenantRoute = declareRoute({
 });
 
 export const createTenant: RouteHandler<typeof createTenantRoute, AppEnv> = async (c) => {
+  const { id, ...sent } = c.req.valid("json");
   const {
-    id,
     name,
     masking,
+    read_audit: readAudit,
     retention_days: retentionDays,
     legal_hold: legalHold,
-  } = c.req.valid("json");
+  } = sent;
+  const settings = { name, readAudit, masking, retentionDays, legalHold };
   const db = connectDatabase(requireSection(c.var.config, "database"));
-  const row = await insertTenant(db, id, { name, masking, retentionDays, legalHold });
-  if (!row) throw new ApiError("conflict", "There is a tenant of this id.");
+  const log = await ownLogOf(
+    c,
+    id,
+    { version: 0, masking: masking ?? null },
+    {
+      action: "audit_log.tenant_created",
+      resource_type: "tenant",
+      resource_id: id,
+      metadata: { settings: sent },
+    },
+  );
+  const made = await insertTenant(db, id, settings, log);
+  if (!made) throw new ApiError("conflict", "There is a tenant of this id.");
+  publishOwnLog(c, id, made.ownId);
   c.header("Location", `/api/v1/tenants/${encodeURIComponent(id)}`);
-  return c.json({ data: tenantAnswer(row, c.var.config) }, 201);
+  return c.json({ data: tenantAnswer(made.row, c.var.config) }, 201);
 };

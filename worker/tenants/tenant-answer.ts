@@ -3,6 +3,7 @@ import type { TenantRow } from "../../db/tenants.ts";
 import { masking } from "../../events/masking.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
+import { readAudit } from "./read-audit.ts";
 import { shownRateTier } from "./rate-tier.ts";
 import { retentionAnswer, retentionShape } from "./retention-settings.ts";
 
@@ -23,9 +24,10 @@ export const tenantSchema = z
         description: "Tokens that were issued before are refused; null where none were ended.",
         examples: ["2026-01-31T09:30:00.000Z"],
       }),
+    read_audit: readAudit,
     masking: masking.nullable().openapi({
       description: "Rules of masking beside those that always hold; null where it has none.",
-      examples: [{ keys: [{ key: "nickname", how: "hash" }] }],
+      examples: [{ keys: [{ key: "national_id", how: "hash" }] }],
     }),
     ...retentionShape,
     rate_tier: shownRateTier,
@@ -45,6 +47,7 @@ export function tenantAnswer(row: TenantRow, config: Config): z.infer<typeof ten
     name: row.name,
     status: row.status,
     tokens_not_before: row.tokensNotBefore?.toISOString() ?? null,
+    read_audit: row.readAudit,
     masking: row.masking,
     rate_tier: row.rateTier,
     ...retentionAnswer(row, requireSection(config, "retention").defaultDays),
