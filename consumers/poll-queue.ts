@@ -10,7 +10,7 @@ import {
   type BreakerState,
   closedBreaker,
 } from "../platform/breaker.ts";
-import { type Config, parseConfig, requireSection } from "../platform/config.ts";
+import { type Config, parseConfig, requireSection, type SectionName } from "../platform/config.ts";
 import { reasonOf } from "../platform/errors.ts";
 import { createLogger, type Logger } from "../platform/logger.ts";
 import type { PollerStatus } from "../platform/wakeable.ts";
@@ -73,9 +73,14 @@ export abstract class QueuePoller extends DurableObject<object> {
   protected readonly logger: Logger;
   protected readonly pace: Pace = defaultPace;
 
-  constructor(context: DurableObjectState, env: object, loggerName: string) {
+  constructor(
+    context: DurableObjectState,
+    env: object,
+    loggerName: string,
+    sections: readonly SectionName[],
+  ) {
     super(context, env);
-    this.config = parseConfig(env);
+    this.config = parseConfig(env, sections);
     this.logger = createLogger(loggerName, this.config.logLevel);
     const helper = (name: string) => this.helper(name);
     this.team = new PollerTeam({ storage: context.storage, logger: this.logger, helper });

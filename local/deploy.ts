@@ -1,20 +1,22 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { variablesOf } from "../platform/config.ts";
+import { workerSections } from "../platform/worker-sections.ts";
 import { configProblems, type OperatorOptions, readOperatorEnv } from "./operator-env.ts";
-import { findConfigs } from "./workers.ts";
+import { findConfigs, readConfig } from "./workers.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 const usage = "Usage: npm run deploy -- [--variables FILE] [--dry-run]";
 
 /**
- * Deploys every Worker, the consumers first, since the API binds to their Durable Objects. The variables
- * go with each as its secrets. Returns the exit code.
+ * Deploys every Worker, the consumers first, since the API binds to their Durable Objects. Those of the
+ * variables that it needs go with each as its secrets. Returns the exit code.
  */
 export async function deployCommand(
   args: string[],
@@ -40,10 +42,11 @@ async function deployAll(options: OperatorOptions): Promise<number> {
   const order = deployOrder(findConfigs(root));
   const dir = mkdtempSync(join(tmpdir(), "audit-log-deploy-"));
   try {
-    const secrets = join(dir, "secrets.json");
-    writeFileSync(secrets, JSON.stringify(options.env), { mode: 0o600 });
     for (const [n, config] of order.entries()) {
       const name = relative(root, config);
+      const secrets = join(dir, `secrets-${n}.json`);
+      const own = secretsOf(readConfig(readFileSync(config, "utf8")).name, options.env);
+      writeFileSync(secrets, JSON.stringify(own), { mode: 0o600 });
       console.log(`${n + 1} of ${order.length}: ${name}`);
       const how = options.dryRun
         ? ["--dry-run", "--outdir", join(dir, String(n))]
@@ -59,6 +62,21 @@ async function deployAll(options: OperatorOptions): Promise<number> {
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
+}
+
+/**
+ * The variables that a Worker is deployed with, by its name: those that it needs, and no others.
+ *
+ * @throws where nothing says what it needs
+ */
+export function secretsOf(
+  worker: string,
+  variables: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const [, sections] = Object.entries(workerSections).find(([name]) => name === worker) ?? [];
+  if (!sections) throw new Error(`platform/worker-sections.ts does not say what ${worker} needs.`);
+  const needed = variablesOf(sections);
+  return Object.fromEntries(Object.entries(variables).filter(([name]) => needed.includes(name)));
 }
 
 /** The API last; of the consumers the indexer first, then by name: maintenance binds to it and to the exporter. */

@@ -208,6 +208,7 @@ const sections = {
 
 type Sections = { [Name in keyof typeof sections]: z.output<(typeof sections)[Name]> };
 export type SectionName = keyof Sections;
+export const sectionNames = Object.keys(sections) as readonly SectionName[];
 export type ConfigProblem = { section: SectionName | "logging"; variable: string; message: string };
 export type Config = {
   logLevel: LogLevel;
@@ -225,8 +226,13 @@ export type SearchConfig = Sections["search"];
 /**
  * Parses every variable once; never throws. A Worker's environment is its variables and secrets. One
  * that is empty is as good as not set.
+ *
+ * @param names what the Worker needs: of the rest nothing is read, and nothing is a problem
  */
-export function parseConfig(environment: object): Config {
+export function parseConfig(
+  environment: object,
+  names: readonly SectionName[] = sectionNames,
+): Config {
   const env = Object.fromEntries(
     Object.entries(environment)
       .map(([name, value]) => [name, typeof value === "string" ? value.trim() : value] as const)
@@ -240,10 +246,10 @@ export function parseConfig(environment: object): Config {
     }));
   const problems: ConfigProblem[] = [];
   const parsed: Record<string, unknown> = {};
-  for (const [name, schema] of Object.entries(sections)) {
-    const result = schema.safeParse(env);
+  for (const name of names) {
+    const result = sections[name].safeParse(env);
     if (result.success) parsed[name] = result.data;
-    else problems.push(...problemsOf(name as SectionName, result.error));
+    else problems.push(...problemsOf(name, result.error));
   }
   const logging = logSection.safeParse(env);
   if (!logging.success) problems.push(...problemsOf("logging", logging.error));
@@ -277,7 +283,11 @@ function openSearchNode(host: string, port: string | undefined): string | undefi
   return url.origin;
 }
 
+/** The variables of sections, and those of logging, which every Worker has. */
+export function variablesOf(names: readonly SectionName[]): string[] {
+  const parts = [...names.map((name) => sections[name]), logSection];
+  return [...new Set(parts.flatMap((section) => Object.keys(section.in.shape)))];
+}
+
 /** Every variable that the Workers read. */
-export const variables: readonly string[] = [...Object.values(sections), logSection].flatMap(
-  (section) => Object.keys(section.in.shape),
-);
+export const variables: readonly string[] = variablesOf(sectionNames);

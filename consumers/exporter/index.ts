@@ -9,12 +9,14 @@ import { withHopTimes } from "../../platform/hop-times.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
 import { s3Log } from "../../platform/s3-log.ts";
+import { workerSections } from "../../platform/worker-sections.ts";
 import { connectSearch } from "../../search/client.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
 import type { Outcome } from "../settle-messages.ts";
 import { partBuffers } from "./part-cutter.ts";
 import { exportMessage, type ExportTools } from "./export-message.ts";
 
+const sections = workerSections["audit-log-exporter"];
 const loggerName = "consumer_export_consumer_logger";
 const searchTimeoutMs = 20_000;
 /** Exports side by side: each holds two parts and two pages, and an isolate has 128 MB. */
@@ -50,7 +52,7 @@ export class ExportPoller extends QueuePoller {
   protected override readonly messagesEach = maxExports;
 
   constructor(context: DurableObjectState, env: Env) {
-    super(context, env, loggerName);
+    super(context, env, loggerName, sections);
     this.pollers = env.EXPORT_POLLER;
   }
 
@@ -124,7 +126,7 @@ export class ExportPoller extends QueuePoller {
 export default {
   /** The watchdog: wakes the poller where messages wait, whatever put it to sleep. */
   async scheduled(_controller, env) {
-    const config = parseConfig(env);
+    const config = parseConfig(env, sections);
     const logger = createLogger(loggerName, config.logLevel);
     try {
       const sqs = requireSection(config, "sqs");

@@ -7,12 +7,14 @@ import { withHopTimes } from "../../platform/hop-times.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
 import { withRetries } from "../../platform/retry.ts";
+import { workerSections } from "../../platform/worker-sections.ts";
 import { connectSearch } from "../../search/client.ts";
 import { refreshIndices } from "../../search/index-logs.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
 import { indexMessages, searchRetries } from "./index-messages.ts";
 import { Refresher } from "./refresher.ts";
 
+const sections = workerSections["audit-log-indexer"];
 const loggerName = "consumer_log_consumer_logger";
 const bulkTimeoutMs = 30_000;
 const refreshEveryMs = 1_000;
@@ -31,7 +33,7 @@ export class LogPoller extends QueuePoller {
   protected override readonly messagesEach = 200;
 
   constructor(context: DurableObjectState, env: Env) {
-    super(context, env, loggerName);
+    super(context, env, loggerName, sections);
     this.pollers = env.LOG_POLLER;
   }
 
@@ -68,7 +70,7 @@ export class LogPoller extends QueuePoller {
 export default {
   /** The watchdog: wakes the poller where messages wait, whatever put it to sleep. */
   async scheduled(_controller, env) {
-    const config = parseConfig(env);
+    const config = parseConfig(env, sections);
     const logger = createLogger(loggerName, config.logLevel);
     try {
       const sqs = requireSection(config, "sqs");

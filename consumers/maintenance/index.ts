@@ -4,6 +4,7 @@ import { readBacklog, recordBackpressure } from "../../db/backlog.ts";
 import { asRole, connectDatabase } from "../../db/client.ts";
 import { removeOldKeys } from "../../db/old-keys.ts";
 import { type Config, parseConfig, requireSection } from "../../platform/config.ts";
+import { workerSections } from "../../platform/worker-sections.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import { createLogger, type LogFields, type Logger } from "../../platform/logger.ts";
 import { firstPoller } from "../../platform/poller-names.ts";
@@ -38,7 +39,7 @@ const jobs = {
 export default {
   /** Every minute, while something happens: makes the months ahead, and sends again what has waited for too long. */
   async scheduled({ scheduledTime }, env) {
-    const config = parseConfig(env);
+    const config = parseConfig(env, workerSections["audit-log-maintenance"]);
     const logger = createLogger("maintenance_logger", config.logLevel);
     const pollers = [env.LOG_POLLER, env.EXPORT_POLLER];
     if (!(await isTimeToWork(scheduledTime, config.sections.sqs, pollers))) return;
