@@ -57,10 +57,7 @@ describe("a router", () => {
     expect(document.paths?.["/logs"]?.get).toEqual({
       security: [{ token: [] }, { apiKey: [] }],
       "x-roles": ["admin", "auditor"],
-      responses: {
-        200: { description: "It is there." },
-        429: expect.objectContaining({ description: "There were too many requests" }),
-      },
+      responses: { 200: { description: "It is there." } },
     });
   });
 });

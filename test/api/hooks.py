@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 
 import schemathesis
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.openapi.checks import RejectedPositiveData
 
 RULES = [
@@ -31,6 +33,13 @@ RULES = [
     # A search is a small language of its own.
     r"must hold a word to look for",
     r"must hold at most 32 terms",
+    # A rule of masking names a form that is known, or has one of its own in a small language.
+    r"must have either a name or a form",
+    r"must have forms of at most 500 characters together",
+    r"must have at least \d+ characters besides \*",
+    r"must have neither a letter, a digit nor one of .* behind a \*",
+    r"must not end in \\",
+    r"must have a letter",
     # How deep an object goes.
     r"must be nested at most 20 deep",
     # A character that is no character: JSON can say it, and a regular expression does not see it.
@@ -55,8 +64,28 @@ def before_call(context, case, kwargs):
         case.headers["Idempotency-Key"] = f"{key}-{next(numbers)}"
 
 
+def as_text(value):
+    """A value as a query has it: text, several texts, or texts by their names."""
+    if isinstance(value, dict):
+        return {str(name): as_text(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [str(one) for one in value]
+    return str(value)
+
+
+def is_valid_as_text(case):
+    """A number in the place of a text is refused by a schema, but in a query it is the text of its digits."""
+    forms = {one.name: one.definition["schema"] for one in case.operation.query}
+    return all(
+        name in forms and Draft202012Validator(forms[name]).is_valid(as_text(value))
+        for name, value in (case.query or {}).items()
+    )
+
+
 @schemathesis.hook
 def filter_failure(context, failure, case, response):
+    if isinstance(failure, AcceptedNegativeData):
+        return not ("in query" in failure.message and is_valid_as_text(case))
     if not isinstance(failure, RejectedPositiveData) or response.status_code != 422:
         return True
     errors = response.json().get("errors", [])

@@ -17,8 +17,8 @@ every answer against the document. The whole service runs for it on loopback, in
 --seed   decides what is sent (1)`;
 
 const timeoutMs = 60 * 60_000;
-/** Each operation has as many examples, and more requests besides: of bounds, methods and missing parts. */
-const operationsAtLeast = 20;
+/** Of one example an operation come at least as many requests: also of its bounds, and of what follows from it. */
+const casesOfExample = 30;
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
@@ -47,7 +47,7 @@ async function main(): Promise<number> {
   try {
     if (backends.searchNote !== undefined) throw new Error(backends.searchNote);
     const api = await startApi(backends.env, join(dir, "workers"));
-    const examples = Math.ceil(cases / operationsAtLeast);
+    const examples = Math.ceil(cases / casesOfExample);
     const onOutput = (line: string) => console.log(line);
     const report = await runPropertyTests({ tools, api, seed, examples, timeoutMs, onOutput });
     await api.stop();

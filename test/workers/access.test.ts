@@ -97,8 +97,7 @@ let world: World;
 const keys: Record<string, string> = {};
 beforeAll(async () => {
   world = await newWorld();
-  for (const role of ["admin", "auditor", "writer"])
-    keys[role] = `Bearer ${(await newKey(world.tenant, [role])).key}`;
+  for (const role of keyRoles) keys[role] = `Bearer ${(await newKey(world.tenant, [role])).key}`;
 });
 
 /** What the contract says of a caller with these roles: that it is done, or the error. */
@@ -121,6 +120,8 @@ function outcome({ row }: Operation, answer: Answer): string {
   return `${answer.status} ${z.looseObject({ code: z.string() }).parse(answer.body).code}`;
 }
 
+/** Those that an API key can have. */
+const keyRoles = ["admin", "auditor", "writer"];
 const allRoles = ["admin", "auditor", "writer", "user", "platform_admin"];
 
 describe.each(operations)("$id", (one) => {
@@ -133,6 +134,12 @@ describe.each(operations)("$id", (one) => {
       declared.security.length === 0 ||
       declared.security.some((way) => Object.keys(way).length === 0);
     expect(letsAnyone).toBe(row.may === "anyone");
+  });
+
+  test.skipIf(row.may === "anyone")("says in the document whether an API key will do", () => {
+    const ways = declared.security.flatMap((way) => Object.keys(way));
+    const mayKey = keyRoles.some((role) => verdict(one, [role], { isKey: true }) === "done");
+    expect(ways.toSorted()).toEqual(mayKey ? ["apiKey", "token"] : ["token"]);
   });
 
   test.each(allRoles)("by a token of the role %s", async (role) => {
@@ -176,7 +183,7 @@ describe.each(operations)("$id", (one) => {
     }
   });
 
-  test.each(["admin", "auditor", "writer"])("by an API key of the role %s", async (role) => {
+  test.each(keyRoles)("by an API key of the role %s", async (role) => {
     const answer = await call(one, keys[role], world);
     expect(outcome(one, answer), answer.text).toBe(verdict(one, [role], { isKey: true }));
   });

@@ -89,7 +89,7 @@ describe.skipIf(searchMissing !== "")(`the index (skipped: ${searchMissing})`, (
         const { query } = asked.parse(await request.json());
         const walls = [
           { term: { tenant_id: tenant } },
-          ...(userId === null ? [] : [{ term: { user_id: userId } }]),
+          ...(userId === null ? [] : [{ terms: { user_id: [userId] } }]),
         ];
         expect(query.bool.filter.slice(0, walls.length)).toEqual(walls);
       }

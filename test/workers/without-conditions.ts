@@ -9,14 +9,15 @@ const batch = z.object({
 /** What the queries of db/ say of the tenant, in each form that they have. A parameter must stay in use. */
 const tenantConditions: [RegExp, string][] = [
   [/(?:"\w+"\.)?"?\btenant_id"? = (\$\d+)/g, "($1::text is not null)"],
-  [/"tenants"\."id" = (\$\d+)/g, "($1::text is not null)"],
+  [/(?:"tenants"\."id"|\btenants\.id) = (\$\d+)/g, "($1::text is not null)"],
+  [/\bfrom tenants where id = (\$\d+)/g, "from tenants where ($1::text is not null)"],
   [
     /\(tenant_id, sub, scope, key\) = \((\$\d+), (\$\d+, \$\d+, \$\d+)\)/g,
     "($1::text is not null and (sub, scope, key) = ($2))",
   ],
 ];
 const userConditions: [RegExp, string][] = [
-  [/(?:"audit_logs"\.)?"user_id" = (\$\d+)/g, "($1::text is not null)"],
+  [/(?:"audit_logs"\.)?"user_id" in \((\$\d+(?:, \$\d+)*)\)/g, "(array[$1]::text[] is not null)"],
 ];
 
 type Removal = {

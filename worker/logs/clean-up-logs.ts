@@ -25,31 +25,34 @@ const countMs = 4_000;
 
 const answer = z
   .object({
-    data: z.object({
-      deleted: z
-        .int()
-        .nonnegative()
-        .openapi({
-          description: "Logs that this request removed; with dry_run, logs that would be removed.",
-          examples: [1200],
+    data: z
+      .object({
+        deleted: z
+          .int()
+          .nonnegative()
+          .openapi({
+            description:
+              "Logs that this request removed; with dry_run, logs that would be removed.",
+            examples: [1200],
+          }),
+        deleted_is_lower_bound: z
+          .literal(true)
+          .optional()
+          .openapi({
+            description: "With dry_run, where there were too many to count: there are more.",
+            examples: [true],
+          }),
+        cutoff: z.iso.datetime().openapi({
+          description: "Logs that were stored before it are too old.",
+          examples: ["2026-01-31T09:30:00.250Z"],
         }),
-      deleted_is_lower_bound: z
-        .literal(true)
-        .optional()
-        .openapi({
-          description: "With dry_run, where there were too many to count: there are more.",
+        complete: z.boolean().openapi({
+          description:
+            "Whether none is left from before the cutoff; with dry_run, whether all were counted. If not, the service goes on by itself.",
           examples: [true],
         }),
-      cutoff: z.iso.datetime().openapi({
-        description: "Logs that were stored before it are too old.",
-        examples: ["2026-01-31T09:30:00.250Z"],
-      }),
-      complete: z.boolean().openapi({
-        description:
-          "Whether none is left from before the cutoff; with dry_run, whether all were counted. If not, the service goes on by itself.",
-        examples: [true],
-      }),
-    }),
+      })
+      .openapi("CleanedUp", { description: "What was removed, or would be." }),
   })
   .openapi("Cleanup", { description: "What a cleanup removed, or would remove." });
 

@@ -97,7 +97,10 @@ const answer = z
       .int()
       .positive()
       .optional()
-      .openapi({ description: "Logs that the index cannot take, where there are any." }),
+      .openapi({
+        description: "Logs that the index cannot take, where there are any.",
+        examples: [1],
+      }),
     ...searchFields,
   })
   .openapi("AuditLogPage", { description: "A page of logs." });

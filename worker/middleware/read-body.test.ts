@@ -96,6 +96,17 @@ describe("a body", () => {
     expect(seen.isCancelled).toBe(true);
   });
 
+  test("that is cut off is the caller's mistake", async () => {
+    const body = new ReadableStream({
+      type: "bytes",
+      pull(controller) {
+        controller.error(new Error("Network connection lost."));
+      },
+    });
+    const request = new Request("http://audit/", { method: "POST", body });
+    await expect(readBody(request, 10)).rejects.toMatchObject({ code: "malformed_json" });
+  });
+
   test("that is not there is empty", async () => {
     const request = new Request("http://audit/", { method: "POST" });
     expect((await readBody(request, 10)).byteLength).toBe(0);

@@ -11,7 +11,7 @@ const firstBytes = 16_384;
  *
  * @param maxBytes of the body as it is sent
  * @param withinMs the whole body must be there after this time, however steadily it comes
- * @throws ApiError `too_large` or `request_timeout`
+ * @throws ApiError `too_large`, `request_timeout`, or `malformed_json` where it was cut off
  */
 export async function readBody(
   request: Request,
@@ -31,6 +31,10 @@ export async function readBody(
   });
   try {
     return await Promise.race([collect(reader, declared || firstBytes, maxBytes), late]);
+  } catch (error) {
+    if (error instanceof ApiError) throw error;
+    // The caller's doing, or its network's, and no failure of the service.
+    throw new ApiError("malformed_json", "The body was cut off.", { cause: error });
   } finally {
     clearTimeout(timer);
     // Nothing more is wanted of it. Of a body that is whole, or was cut off, there is nothing more.

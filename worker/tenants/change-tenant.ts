@@ -43,6 +43,7 @@ const changes = z
     read_audit: readAudit,
     masking: masking.nullable().openapi({
       description: "Takes the place of all rules of masking that the tenant has. Null: none.",
+      examples: [{ keys: [{ key: "national_id", how: "hash" }] }],
     }),
     rate_tier: newRateTier,
     ...retentionChanges,

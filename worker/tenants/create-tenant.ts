@@ -21,7 +21,10 @@ const newTenant = z
     id: nameText.openapi({ description: "The tenant_id of its tokens.", examples: ["acme"] }),
     name: nameText.nullish().openapi({ description: "For people.", examples: ["Acme Ltd"] }),
     read_audit: readAudit.optional(),
-    masking: masking.nullish().openapi({ description: "Its own rules of masking." }),
+    masking: masking.nullish().openapi({
+      description: "Its own rules of masking.",
+      examples: [{ keys: [{ key: "national_id", how: "hash" }] }],
+    }),
     retention_days: retentionChanges.retention_days.optional(),
     legal_hold: retentionChanges.legal_hold.optional(),
   })

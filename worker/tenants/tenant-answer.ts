@@ -27,7 +27,7 @@ export const tenantSchema = z
     read_audit: readAudit,
     masking: masking.nullable().openapi({
       description: "Rules of masking beside those that always hold; null where it has none.",
-      examples: [{ keys: [{ key: "nickname", how: "hash" }] }],
+      examples: [{ keys: [{ key: "national_id", how: "hash" }] }],
     }),
     ...retentionShape,
     rate_tier: shownRateTier,
