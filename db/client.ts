@@ -13,6 +13,7 @@ import { timedHop } from "../platform/hop-times.ts";
 export type WalPosition = string;
 
 export type Database = NeonHttpDatabase & {
+  readonly config: DatabaseConfig;
   /** Of a read replica: what it must have replayed before anything that it answers counts. */
   readonly replayedTo?: WalPosition;
 };
@@ -27,8 +28,19 @@ const endpoints = new Map<string, string>();
 neonConfig.fetchEndpoint = (host, port, options) =>
   endpoints.get(`${host}:${port}`) ??
   (typeof ownEndpoint === "function" ? ownEndpoint(host, port, options) : ownEndpoint);
-neonConfig.fetchFunction = (url: string, init: RequestInit) =>
-  timedHop("db", () => fetch(url, { ...init, signal: AbortSignal.timeout(requestTimeoutMs) }));
+neonConfig.fetchFunction = async (url: string, init: RequestInit & OwnOptions) => {
+  const { readAnswer, ...sent } = init;
+  const response = await timedHop("db", () =>
+    fetch(url, { ...sent, signal: AbortSignal.timeout(requestTimeoutMs) }),
+  );
+  return readAnswer && response.ok
+    ? { ok: true, status: response.status, json: () => readAnswer(response) }
+    : response;
+};
+
+/** Reads the JSON of an answer, in a way of its own. */
+export type AnswerReader = (response: Response) => Promise<unknown>;
+type OwnOptions = { readAnswer?: AnswerReader };
 
 /** A client for one request: nothing is kept open, and every round trip has a timeout. */
 export function connectDatabase(config: DatabaseConfig): Database {
@@ -36,7 +48,17 @@ export function connectDatabase(config: DatabaseConfig): Database {
     const { hostname, port } = new URL(config.url);
     endpoints.set(`${hostname}:${port}`, config.fetchEndpoint);
   }
-  return drizzle({ client: neon(config.url) });
+  return withOptions(config, {});
+}
+
+function withOptions(config: DatabaseConfig, fetchOptions: OwnOptions): Database {
+  return Object.assign(drizzle({ client: neon(config.url, { fetchOptions }) }), { config });
+}
+
+/** The same database, whose answers are read by `readAnswer`. */
+export function readingBy(db: Database, readAnswer: AnswerReader): Database {
+  const { config, replayedTo } = db;
+  return Object.assign(withOptions(config, { readAnswer }), replayedTo && { replayedTo });
 }
 
 /**

@@ -1,10 +1,10 @@
-import { and, asc, eq, gt, inArray, lt, lte, type SQL, sql } from "drizzle-orm";
-import { integer, pgTable, text, uuid } from "drizzle-orm/pg-core";
+import { and, eq, gt, lt, type SQL, sql } from "drizzle-orm";
 import { z } from "zod";
 import { firstIdAt, idTime } from "../events/ids.ts";
 import type { LogFilter } from "../events/log-filter.ts";
 import { asExporter, type Database, DatabaseUnavailable } from "./client.ts";
-import { rowLine, type RowForm, rowText } from "./export-row-text.ts";
+import { type ExportChunk, readPieces, type ReadPieces } from "./export-pieces.ts";
+import type { RowForm } from "./export-row-text.ts";
 import { logConditions } from "./log-conditions.ts";
 import { auditLogs, pendingIndex } from "./schema.ts";
 
@@ -16,18 +16,15 @@ export type ExportRange = RowForm & {
   upper: string;
 };
 
-/** A log in an export: its line with the end of it. */
-export type ExportLine = { id: string; line: string };
-
 /** Logs in id order, the id to go on after, and whether there is nothing behind it. */
-export type ExportPage = { rows: ExportLine[]; after: string; isLast: boolean };
+export type ExportPage = {
+  chunks: ExportChunk[];
+  after: string;
+  isLast: boolean;
+  /** To be called when the lines are not needed any more: a later page takes their place. */
+  release: () => void;
+};
 
-/** What a range has of logs, or the first of them where they are too many for a page: then it is cut. */
-export type RangeRows = { rows: ExportLine[]; bytes: number; isCut: boolean };
-
-/** A page has at most as many rows, and about as many bytes: four of them are in memory at once. */
-export const maxPageRows = 10_000;
-export const maxPageBytes = 1024 * 1024;
 const countTimeoutMs = 4_000;
 
 /** An export from its filter's `from`, or after the last id that it has, to its bound or its filter's `to`. */
@@ -53,49 +50,29 @@ const within = ({ tenantId, after, upper }: ExportRange): SQL | undefined =>
 const selected = ({ tenantId, filter }: ExportRange) =>
   logConditions({ tenantId, userId: null }, filter);
 
-/** What a page's query makes. Columns, because drizzle decodes those of expressions several times slower. */
-const sized = pgTable("sized", {
-  id: uuid("id").notNull(),
-  text: text("text").notNull(),
-  size: integer("size").notNull(),
-  /** Of this row and those before it. */
-  bytes: integer("bytes").notNull(),
-});
+const idList = (ids: readonly string[]): SQL => sql`${`{${ids.join(",")}}`}::uuid[]`;
 
-/** The rows that a condition selects, in id order, as many as fit a page. */
-function sizedRows(db: Database, form: RowForm, condition: SQL | undefined) {
-  // Named as the table whose columns then stand for its own.
-  const page = db.$with("sized", {}).as(sql`
-    select id, text, octet_length(text) as size,
-      sum(octet_length(text)) over (order by id rows unbounded preceding) as bytes
-    from (
-      select id, ${rowText(form)} as text from audit_logs
-      where ${condition} order by id limit ${maxPageRows}
-    ) as selected`);
-  return db
-    .with(page)
-    .select({ id: sized.id, text: sized.text, bytes: sized.bytes })
-    .from(sized)
-    .where(sql`${sized.bytes} - ${sized.size} < ${maxPageBytes}`)
-    .orderBy(asc(sized.id));
-}
-
-function linesOf(form: RowForm, rows: readonly { id: string; text: string }[]): ExportLine[] {
-  return rows.map((row) => ({ id: row.id, line: rowLine(form, row.text) }));
-}
-
-/** The rows of a range that end at `to`, inclusive, as many as fit a page. */
-export async function readRange(db: Database, range: ExportRange, to: string): Promise<RangeRows> {
-  const [rows] = await asExporter(db, range.tenantId, [
-    sizedRows(db, range, and(within(range), lte(auditLogs.id, to), selected(range))),
-  ]);
-  const last = rows.at(-1);
-  const isFull = rows.length === maxPageRows || (last !== undefined && last.bytes >= maxPageBytes);
-  return {
-    rows: linesOf(range, rows),
-    bytes: last?.bytes ?? 0,
-    isCut: isFull && last?.id !== to,
-  };
+/**
+ * The logs of those pieces of a range that end at `ends`, inclusive, the first of them at its beginning.
+ *
+ * @param limit how many logs of a piece are looked at
+ */
+export async function readRange(
+  db: Database,
+  range: ExportRange,
+  ends: readonly string[],
+  limit: number,
+): Promise<ReadPieces> {
+  const starts = [range.after, ...ends.slice(0, -1)];
+  const from = sql`unnest(${idList(starts)}, ${idList(ends)}) with ordinality as piece(after, upto, n)`;
+  const condition = and(
+    sql`audit_logs.id > piece.after and audit_logs.id <= piece.upto`,
+    // By what is known before it runs the planner chooses months and estimates rows.
+    within(range),
+    sql`audit_logs.id <= ${ends.at(-1)}::uuid`,
+    selected(range),
+  );
+  return readPieces(db, range.tenantId, range, { from, condition, ends }, limit);
 }
 
 /**
@@ -124,17 +101,26 @@ export async function readBounds(
   return rows.map((row) => row.id);
 }
 
-/** The logs of these ids in their order: as many as fit a page, at least one. Ask again for the rest. */
+/** The logs of these ids, which are in order, in pieces of as many each. */
 export async function readLinesById(
   db: Database,
   tenantId: string,
   form: RowForm,
   ids: readonly string[],
-): Promise<ExportLine[]> {
-  const [rows] = await asExporter(db, tenantId, [
-    sizedRows(db, form, and(eq(auditLogs.tenant_id, tenantId), inArray(auditLogs.id, [...ids]))),
-  ]);
-  return linesOf(form, rows);
+  pieceRows: number,
+): Promise<ReadPieces & { ends: string[] }> {
+  const lists: string[][] = [];
+  for (let at = 0; at < ids.length; at += pieceRows) lists.push(ids.slice(at, at + pieceRows));
+  const ends = lists.flatMap((list) => list.at(-1) ?? []);
+  const texts = JSON.stringify(lists.map((list) => `{${list.join(",")}}`));
+  const from = sql`json_array_elements_text(${texts}::json) with ordinality as piece(ids, n)`;
+  const condition = and(
+    eq(auditLogs.tenant_id, tenantId),
+    sql`audit_logs.id = any (piece.ids::uuid[])`,
+    sql`audit_logs.id between ${ids[0]}::uuid and ${ids.at(-1)}::uuid`,
+  );
+  const read = await readPieces(db, tenantId, form, { from, condition, ends }, pieceRows);
+  return { ...read, ends };
 }
 
 const planned = z.tuple([z.object({ Plan: z.object({ "Plan Rows": z.number() }) })]);

@@ -16,6 +16,19 @@ export function firstIdAt(ms: number): string {
   return `${hex.slice(0, 8)}-${hex.slice(8)}-0000-0000-000000000000`;
 }
 
+/** The least id behind another: a bound, which takes that one in where it is exclusive. */
+export function idAfter(id: string): string {
+  const next = BigInt(`0x${id.replaceAll("-", "")}`) + 1n;
+  const hex = next.toString(16).padStart(32, "0");
+  return [
+    hex.slice(0, 8),
+    hex.slice(8, 12),
+    hex.slice(12, 16),
+    hex.slice(16, 20),
+    hex.slice(20),
+  ].join("-");
+}
+
 /** The month of a log, in UTC: `2026.11`. It names the index that the log belongs to, for ever. */
 export function idMonth(id: string): string {
   return new Date(idTime(id)).toISOString().slice(0, 7).replace("-", ".");

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { DatabaseError, type FieldDef, type PoolClient, type QueryResult } from "pg";
+import { DatabaseError, type PoolClient, type QueryResult } from "pg";
+import { type Answer, answerJson } from "./neon-answer.ts";
 import { Pools, terminate } from "./neon-pools.ts";
 import { beginStatement, readBody, readRequest, RequestError } from "./neon-request.ts";
 import type { NeonRequest, Statement } from "./neon-request.ts";
@@ -23,14 +24,6 @@ const asText = {
   getTypeParser: () => (value: string) => value,
 };
 
-type Answer = {
-  fields: FieldDef[];
-  command: string;
-  rowCount: number | null;
-  rows: unknown[];
-  rowAsArray: boolean;
-};
-
 /** The fields of a Postgres error that the client copies to its NeonDbError. */
 const ERROR_FIELDS = [
   "severity",
@@ -51,7 +44,7 @@ const ERROR_FIELDS = [
   "routine",
 ] as const;
 
-async function run(client: PoolClient, query: Statement, arrays: boolean): Promise<Answer> {
+async function run(client: PoolClient, query: Statement): Promise<Answer> {
   // The extended protocol also without parameters: like Neon, one statement a query.
   const config = {
     text: query.query,
@@ -61,17 +54,7 @@ async function run(client: PoolClient, query: Statement, arrays: boolean): Promi
     queryMode: "extended",
   };
   const { fields, command, rowCount, rows } = await client.query<(string | null)[]>(config);
-  return {
-    fields,
-    command,
-    rowCount,
-    rows: arrays ? rows : rows.map((row) => byName(fields, row)),
-    rowAsArray: arrays,
-  };
-}
-
-function byName(fields: FieldDef[], row: (string | null)[]): Record<string, unknown> {
-  return Object.fromEntries(fields.map((field, index) => [field.name, row[index]]));
+  return { fields, command, rowCount, rows };
 }
 
 /** All statements are on the wire at once; after an error Postgres itself refuses those behind it. */
@@ -83,7 +66,7 @@ async function runBatch(client: PoolClient, request: NeonRequest): Promise<Answe
   try {
     sent = Promise.allSettled([
       client.query(beginStatement(request)),
-      ...request.statements.map((query) => run(client, query, request.arrays)),
+      ...request.statements.map((query) => run(client, query)),
       client.query("COMMIT"),
     ]);
   } finally {
@@ -92,9 +75,7 @@ async function runBatch(client: PoolClient, request: NeonRequest): Promise<Answe
   const settled = await sent;
   const failed = settled.find((one) => one.status === "rejected");
   if (failed) throw failed.reason;
-  return settled
-    .slice(1, -1)
-    .flatMap((one) => (one.status === "fulfilled" && "rowAsArray" in one.value ? [one.value] : []));
+  return settled.slice(1, -1).flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
 }
 
 function describeError(error: unknown): { status: number; body: Record<string, unknown> } {
@@ -110,13 +91,20 @@ function describeError(error: unknown): { status: number; body: Record<string, u
 }
 
 function send(response: ServerResponse, status: number, body: unknown): void {
+  sendJson(response, status, [Buffer.from(JSON.stringify(body))]);
+}
+
+function sendJson(response: ServerResponse, status: number, chunks: readonly Buffer[]): void {
   if (response.destroyed || response.headersSent) return;
-  const text = Buffer.from(JSON.stringify(body));
   response.writeHead(status, {
     "content-type": "application/json",
-    "content-length": text.length,
+    "content-length": chunks.reduce((sum, { length }) => sum + length, 0),
   });
-  response.end(text);
+  // One write to the socket for all of them.
+  response.cork();
+  for (const chunk of chunks) response.write(chunk);
+  response.uncork();
+  response.end();
 }
 
 async function answer(
@@ -138,11 +126,9 @@ async function answer(
   try {
     if (abandoned) return;
     const [first] = request.statements;
-    if (request.batch || !first) {
-      send(response, 200, { results: await runBatch(client, request) });
-    } else {
-      send(response, 200, await run(client, first, request.arrays));
-    }
+    const answers =
+      request.batch || !first ? await runBatch(client, request) : await run(client, first);
+    sendJson(response, 200, answerJson(answers, request.arrays));
   } finally {
     busy = false;
     response.off("close", onClose);

@@ -16,13 +16,13 @@ import {
 import type { ExportRow } from "../../db/exports.ts";
 import { exportKey } from "../../events/export-files.ts";
 import { type ExportMessage, exportMessageFor, parseExportMessage } from "../../events/messages.ts";
+import type { BufferPool } from "../../platform/buffer-pool.ts";
 import type { DatabaseConfig } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import { hopTimes } from "../../platform/hop-times.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { visibilitySeconds } from "../poll-queue.ts";
 import type { Outcome } from "../settle-messages.ts";
-import type { BufferPool } from "./buffer-pool.ts";
 import { failureOf, UploadGone } from "./export-errors.ts";
 import type { PartSize } from "./part-cutter.ts";
 import { runSlice, type SliceEnd, type Spent } from "./run-slice.ts";

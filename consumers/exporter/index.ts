@@ -12,7 +12,7 @@ import { s3Log } from "../../platform/s3-log.ts";
 import { connectSearch } from "../../search/client.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
 import type { Outcome } from "../settle-messages.ts";
-import { BufferPool } from "./buffer-pool.ts";
+import { partBuffers } from "./part-cutter.ts";
 import { exportMessage, type ExportTools } from "./export-message.ts";
 
 const loggerName = "consumer_export_consumer_logger";
@@ -44,7 +44,7 @@ type Env = { EXPORT_POLLER: DurableObjectNamespace<ExportPoller> };
 export class ExportPoller extends QueuePoller {
   protected override readonly queueName = "export";
   private readonly running = new Set<Promise<void>>();
-  private readonly buffers = new BufferPool();
+  private readonly buffers = partBuffers();
   private readonly spent = { requests: 0 };
   private readonly pollers: Env["EXPORT_POLLER"];
   protected override readonly messagesEach = maxExports;

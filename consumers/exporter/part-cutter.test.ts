@@ -2,11 +2,21 @@ import { describe, expect, test } from "vitest";
 import { PartCutter } from "./part-cutter.ts";
 
 const size = 200 * 1024;
-const lines = Array.from({ length: 4_000 }, (_, n) => ({
-  id: `01995d3c-0000-7000-8000-${String(n).padStart(12, "0")}`,
-  line: `${n},${"é😀x".repeat(1 + (n % 60))}\r\n`,
-}));
-const file = `id,action\r\n${lines.map(({ line }) => line).join("")}`;
+const chunkOf = (id: string, text: string) => ({
+  rows: 1,
+  firstId: id,
+  lastId: id,
+  lines: new TextEncoder().encode(text),
+});
+const textOf = (all: { lines: Uint8Array }[]) =>
+  all.map(({ lines }) => new TextDecoder().decode(lines)).join("");
+const chunks = Array.from({ length: 4_000 }, (_, n) =>
+  chunkOf(
+    `01995d3c-0000-7000-8000-${String(n).padStart(12, "0")}`,
+    `${n},${"é😀x".repeat(1 + (n % 60))}\r\n`,
+  ),
+);
+const file = `id,action\r\n${textOf(chunks)}`;
 
 /** The bytes of each part, and the buffers that they stood in. */
 async function cut(from: number, number: number, isReleased: boolean) {
@@ -24,7 +34,7 @@ async function cut(from: number, number: number, isReleased: boolean) {
     parts.push({ text: new TextDecoder().decode(bytes), lastId: part.lastId, rows: part.rows });
     if (isReleased) part.release();
   };
-  for (const line of lines.slice(from)) await take(await cutter.add(line));
+  for (const chunk of chunks.slice(from)) await take(await cutter.add(chunk));
   await take(await cutter.end());
   return { parts, buffers };
 }
@@ -44,15 +54,15 @@ describe("the parts of a file", () => {
   });
 
   test("keep what they have where a large row outgrows their buffer", async () => {
-    const small = lines.slice(0, 600);
-    const large = { id: "z", line: `${"é".repeat(600_000)}\r\n` };
+    const small = chunks.slice(0, 600);
+    const large = chunkOf("z", `${"é".repeat(600_000)}\r\n`);
     const cutter = new PartCutter({ format: "jsonl", compression: "none", columns: ["id"] }, 2, {
       sizeOf: () => size,
     });
-    for (const line of small) expect(await cutter.add(line)).toBeUndefined();
+    for (const chunk of small) expect(await cutter.add(chunk)).toBeUndefined();
     const part = await cutter.add(large);
     const text = new TextDecoder().decode(await part?.bytes());
-    expect(text).toBe([...small, large].map(({ line }) => line).join(""));
+    expect(text).toBe(textOf([...small, large]));
   });
 
   test("are the same where another goes on from the end of one of them", async () => {

@@ -1,7 +1,7 @@
-import type { ExportLine } from "../../db/export-pages.ts";
+import type { ExportChunk } from "../../db/export-pieces.ts";
 import { csvHeader, type ExportColumn } from "../../events/csv-columns.ts";
 import type { ExportCompression, ExportFormat } from "../../events/export.ts";
-import { BufferPool } from "./buffer-pool.ts";
+import { BufferPool } from "../../platform/buffer-pool.ts";
 import { partEncoder } from "./part-encoder.ts";
 
 /** Rows, without saying where they lie. */
@@ -25,16 +25,17 @@ export type PartSize = (number: number) => number;
 export const partSize: PartSize = (number) =>
   (5 + Math.floor((number - 1) / growsEvery)) * mebibyte;
 
-/** Text goes to the encoder in blocks of about this many characters. */
-const blockLength = 64 * 1024;
+/** A pool that keeps two or three buffers of ordinary parts. */
+export const partBuffers = () => new BufferPool(18 * mebibyte);
 
 /**
- * Makes parts of lines, each of whole rows. The file is the same bytes whatever pages the rows come in and
- * however often it is put aside; where one part ends and the next begins may differ by 64 KiB of text.
+ * Makes parts of chunks, each of whole ones. The file is the same bytes whatever chunks the rows come in and
+ * however often it is put aside; where one part ends and the next begins may differ by a chunk.
  */
 export class PartCutter {
   private encoder;
-  private block = "";
+  /** Of a CSV file, as long as it waits for the first logs. */
+  private header: Uint8Array | undefined;
   private rows = 0;
   private firstId: string | null = null;
   private lastId: string | null = null;
@@ -47,7 +48,7 @@ export class PartCutter {
   constructor(
     wanted: Wanted,
     number: number,
-    { sizeOf = partSize, begun = null, buffers = new BufferPool() }: CutterOptions = {},
+    { sizeOf = partSize, begun = null, buffers = partBuffers() }: CutterOptions = {},
   ) {
     this.pool = buffers;
     this.wanted = wanted;
@@ -58,7 +59,8 @@ export class PartCutter {
       this.rows = begun.rows;
       this.firstId = begun.firstId;
       this.lastId = begun.lastId;
-    } else if (number === 1 && wanted.format === "csv") this.block = csvHeader(wanted.columns);
+    } else if (number === 1 && wanted.format === "csv")
+      this.header = new TextEncoder().encode(csvHeader(wanted.columns));
   }
 
   /** Whether rows wait that are in no part yet. */
@@ -66,14 +68,13 @@ export class PartCutter {
     return this.rows === 0;
   }
 
-  /** Takes a log. Returns a part where this log was its last. */
-  async add({ id, line }: ExportLine): Promise<Part | undefined> {
-    this.block += line;
-    this.rows++;
-    this.firstId ??= id;
-    this.lastId = id;
-    if (this.block.length < blockLength) return undefined;
-    await this.flush();
+  /** Takes some logs. Returns a part where they were its last. */
+  async add({ rows, firstId, lastId, lines }: ExportChunk): Promise<Part | undefined> {
+    await this.writeHeader();
+    await this.encoder.write(lines);
+    this.rows += rows;
+    this.firstId ??= firstId;
+    this.lastId = lastId;
     return this.encoder.size() < this.sizeOf(this.number) ? undefined : this.cut();
   }
 
@@ -81,23 +82,23 @@ export class PartCutter {
   async end(): Promise<Part | undefined> {
     const isNeeded =
       this.rows > 0 ||
-      (this.number === 1 && (this.block !== "" || this.wanted.compression === "gzip"));
+      (this.number === 1 && (this.header !== undefined || this.wanted.compression === "gzip"));
     if (!isNeeded) return undefined;
-    await this.flush();
+    await this.writeHeader();
     return this.cut();
   }
 
   /** Puts aside what there is of a part: another cutter goes on with it. This one takes no more. */
   async suspend(): Promise<UnfinishedPart> {
-    await this.flush();
+    await this.writeHeader();
     const { rows, firstId, lastId } = this;
     return { rows, firstId, lastId, bytes: await this.encoder.end() };
   }
 
-  private async flush(): Promise<void> {
-    const text = this.block;
-    this.block = "";
-    if (text !== "") await this.encoder.write(text);
+  private async writeHeader(): Promise<void> {
+    const { header } = this;
+    this.header = undefined;
+    if (header) await this.encoder.write(header);
   }
 
   private cut(): Part {

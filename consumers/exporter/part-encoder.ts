@@ -1,9 +1,10 @@
 import type { ExportCompression } from "../../events/export.ts";
-import type { BufferPool } from "./buffer-pool.ts";
+import type { BufferPool } from "../../platform/buffer-pool.ts";
 
 /** Collects the bytes of one part. Nothing of it is kept anywhere but here until it is uploaded. */
 export type PartEncoder = {
-  write(text: string): Promise<void>;
+  /** They may be changed afterwards. */
+  write(bytes: Uint8Array): Promise<void>;
   /** Bytes of the part so far, at least: a compressor holds some back. */
   size(): number;
   end(): Promise<Uint8Array<ArrayBuffer>>;
@@ -36,7 +37,6 @@ function plainEncoder(
   pool: BufferPool,
   begun: Uint8Array<ArrayBuffer>,
 ): PartEncoder {
-  const encoder = new TextEncoder();
   let buffer = begun.length > 0 ? begun : new Uint8Array(firstLength);
   let used = begun.length;
 
@@ -48,11 +48,10 @@ function plainEncoder(
   }
 
   return {
-    async write(text) {
-      // A UTF-16 unit becomes three bytes at most.
-      const needed = used + text.length * 3;
-      if (needed > buffer.length) grow(needed);
-      used += encoder.encodeInto(text, buffer.subarray(used)).written;
+    async write(bytes) {
+      if (used + bytes.length > buffer.length) grow(used + bytes.length);
+      buffer.set(bytes, used);
+      used += bytes.length;
     },
     size: () => used,
     end: async () => buffer.subarray(0, used),
@@ -68,7 +67,6 @@ function plainEncoder(
  * more for each time that it was put aside.
  */
 function gzipEncoder(begun: Uint8Array<ArrayBuffer>): PartEncoder {
-  const encoder = new TextEncoder();
   const stream = new CompressionStream("gzip");
   const writer = stream.writable.getWriter();
   const chunks: Uint8Array[] = [begun];
@@ -82,7 +80,7 @@ function gzipEncoder(begun: Uint8Array<ArrayBuffer>): PartEncoder {
   // It is awaited at the end; until then a failure shows in the writes.
   reading.catch(() => {});
   return {
-    write: (text) => writer.write(encoder.encode(text)),
+    write: (bytes) => writer.write(bytes),
     size: () => received,
     async end() {
       await writer.close();

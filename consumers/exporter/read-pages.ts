@@ -6,11 +6,14 @@ import {
   type ExportRange,
   readLinesById,
 } from "../../db/export-pages.ts";
+import { maxPieces } from "../../db/export-pieces.ts";
+import { firstIdAt, idTime } from "../../events/ids.ts";
 import { countFound, findIds, type SearchRange } from "../../search/export-ids.ts";
 import { ReadAhead } from "./read-ahead.ts";
 
-/** Ids of a page that OpenSearch is asked for. */
-const foundAtOnce = 2_000;
+/** Ids of a page that OpenSearch is asked for, and of one text of it. */
+const foundAtOnce = 1_000;
+const pieceRows = 50;
 
 /** Where the rows of an export come from. */
 export type RowSource = {
@@ -45,11 +48,26 @@ async function searchedPage(
   { tenantId, ...form }: ExportRange,
   range: SearchRange,
 ): Promise<ExportPage> {
-  const ids = await findIds(search, range, foundAtOnce);
-  if (ids.length === 0) return { rows: [], after: range.upper, isLast: true };
-  const rows = await readLinesById(db, tenantId, form, ids);
-  // Large rows: the page is cut, and the ids behind it are found again.
-  const readTo = rows.length < ids.length ? rows.at(-1)?.id : undefined;
-  const after = readTo ?? ids.at(-1) ?? range.upper;
-  return { rows, after, isLast: after === ids.at(-1) && ids.length < foundAtOnce };
+  // It is asked by milliseconds.
+  const upper = firstIdAt(
+    idTime(range.upper) + (range.upper === firstIdAt(idTime(range.upper)) ? 0 : 1),
+  );
+  const found = await findIds(search, { ...range, upper }, foundAtOnce);
+  const ids = found.filter((id) => id < range.upper);
+  const isLast = found.length < foundAtOnce || ids.length < found.length;
+  const [first] = ids;
+  const last = ids.at(-1);
+  if (first === undefined || last === undefined)
+    return { chunks: [], after: range.upper, isLast: true, release() {} };
+  const { chunks, cut, ends, release } = await readLinesById(db, tenantId, form, ids, pieceRows);
+  if (cut === undefined) return { chunks, after: last, isLast, release };
+  // Large rows: the ids behind them are found again.
+  const readTo = ends[cut - 1];
+  if (readTo !== undefined) return { chunks, after: readTo, isLast: false, release };
+  release();
+  const few = ids.slice(0, maxPieces);
+  const single = await readLinesById(db, tenantId, form, few, 1);
+  const end = single.cut === undefined ? few.at(-1) : few[single.cut - 1];
+  const after = end ?? first;
+  return { ...single, after, isLast: isLast && after === last };
 }

@@ -2,6 +2,7 @@ import { S3Error } from "../../aws/s3-answers.ts";
 import { exportRange } from "../../db/export-pages.ts";
 import { type Claim, type ExportPart, replacePart } from "../../db/export-work.ts";
 import type { ExportRow } from "../../db/exports.ts";
+import { idAfter } from "../../events/ids.ts";
 import { sha256Hex } from "../../events/sha256.ts";
 import { UploadGone } from "./export-errors.ts";
 import { PartCutter } from "./part-cutter.ts";
@@ -57,25 +58,28 @@ async function partsThere({ s3 }: SliceTools, key: string, uploadId: string) {
   }
 }
 
-/** The rows behind one id up to another, whatever size they make. */
+/** The rows behind one id up to another, inclusive, whatever size they make. */
 async function makeAgain(
   { db, search, check }: SliceTools,
   row: ExportRow,
   part: ExportPart,
   before: string | null,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const range = exportRange(row, before);
+  const wanted = exportRange(row, before);
+  const range = { ...wanted, upper: part.lastId === null ? wanted.after : idAfter(part.lastId) };
   const source = rowSource(db, search, range);
   // Never full before its last row: compressed again it may be a little larger.
   const cutter = new PartCutter(row, part.number, { sizeOf: () => part.bytes * 2 + 1 });
   let rows = 0;
-  for (let after = range.after; rows < part.rows;) {
+  for (let after = range.after; ;) {
     const page = await source.page(after);
     check();
-    for (const line of page.rows.slice(0, part.rows - rows)) {
-      await cutter.add(line);
-      rows++;
+    for (const chunk of page.chunks) {
+      await cutter.add(chunk);
+      rows += chunk.rows;
     }
+    page.release();
+    if (rows > part.rows) break;
     if (page.isLast) break;
     after = page.after;
   }

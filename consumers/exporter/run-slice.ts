@@ -14,7 +14,7 @@ import {
 import type { ExportRow } from "../../db/exports.ts";
 import { contentType, exportKey, fileName, tailKey } from "../../events/export-files.ts";
 import { sha256Hex } from "../../events/sha256.ts";
-import type { BufferPool } from "./buffer-pool.ts";
+import type { BufferPool } from "../../platform/buffer-pool.ts";
 import type { DatabaseConfig } from "../../platform/config.ts";
 import { ExportRefused, UploadGone } from "./export-errors.ts";
 import { finishExport } from "./finish-export.ts";
@@ -154,8 +154,8 @@ class Slice {
         // It is awaited in the next round; a slice that ends before does not care.
         next.catch(() => {});
       }
-      for (const row of page.rows) {
-        const part = await this.cutter.add(row);
+      for (const chunk of page.chunks) {
+        const part = await this.cutter.add(chunk);
         if (!part) continue;
         await this.upload(part);
         if (this.isOver()) {
@@ -163,6 +163,7 @@ class Slice {
           return "more";
         }
       }
+      page.release();
       if (page.isLast) break;
       if (this.cutter.isEmpty ? this.isOver() : this.isLongOver()) {
         await this.uploading;

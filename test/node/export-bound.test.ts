@@ -56,10 +56,12 @@ test("an export waits for a log that was stored before it was asked for and comm
   const { row } = started;
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(await isSettled(db, tenantId, row.upperId, false)).toBe(false);
-  expect((await readRange(db, exportRange(row), row.upperId)).rows).toEqual([]);
+  expect((await readRange(db, exportRange(row), [row.upperId], 10)).chunks).toEqual([]);
 
   await client.query("commit");
   expect(await isSettled(db, tenantId, row.upperId, false)).toBe(true);
-  const { rows: stored } = await readRange(db, exportRange(row), row.upperId);
-  expect(stored.map(({ id }) => id)).toEqual([rows[0]?.id]);
+  const { chunks } = await readRange(db, exportRange(row), [row.upperId], 10);
+  expect(chunks.map(({ lines }) => new TextDecoder().decode(lines))).toEqual([
+    `${rows[0]?.id}\r\n`,
+  ]);
 });

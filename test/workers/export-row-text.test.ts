@@ -1,7 +1,8 @@
 import { sql } from "drizzle-orm";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { rowLine, type RowForm, rowText } from "../../db/export-row-text.ts";
+import { type RowForm, rowSeparator, rowText } from "../../db/export-row-text.ts";
+import { linesIn } from "../../db/text-lines.ts";
 import { type AuditLog, auditLogJson, jsonFields } from "../../events/audit-log.ts";
 import { type ExportColumn, exportColumns } from "../../events/csv-columns.ts";
 import { rowsOf } from "./database.ts";
@@ -80,25 +81,31 @@ const textColumns = exportColumns.filter(
 const anyText = anyTextWithNul.map((text) => text.replaceAll("\0", ""));
 const anyValue = fc.option(anyText, { nil: null });
 
-/** Postgres makes lines of logs as it does of stored ones; they are given to it as JSON. */
-async function linesOf(form: RowForm, logs: readonly object[]): Promise<string[]> {
-  const rows = await rowsOf(sql`
-    select ${rowText(form)} as text
+/** Postgres makes a file of logs as it does of stored ones; they are given to it as JSON. */
+async function fileOf(form: RowForm, logs: readonly object[]): Promise<string> {
+  const [row] = await rowsOf(sql`
+    select string_agg(${rowText(form)}, ${rowSeparator(form)}) as text
     from json_populate_recordset(null::audit_logs, ${JSON.stringify(logs)}::json) as audit_logs`);
-  return rows.map((row) => rowLine(form, String(row["text"])));
+  return linesOf(form, row?.["text"]);
+}
+
+/** As they are made of a text that came in as JSON. */
+function linesOf({ format }: RowForm, text: unknown): string {
+  const json = new TextEncoder().encode(`${JSON.stringify(text)},`);
+  const { lines, end } = linesIn(format, json, 1);
+  expect(end).toBe(json.length - 1);
+  return new TextDecoder().decode(lines);
 }
 
 const csv = (columns: readonly ExportColumn[]): RowForm => ({ format: "csv", columns });
 
 /** Lines of one column each, and the fields that a reader finds in them. */
 async function fieldsOf(column: ExportColumn, values: (string | null)[]): Promise<Parsed[]> {
-  const lines = await linesOf(
+  const file = await fileOf(
     csv([column, "id"]),
     values.map((value) => ({ id: empty.id, [column]: value })),
   );
-  return lines
-    .flatMap((line) => parseCsv(line))
-    .map(([field = { value: "", isQuoted: false }]) => field);
+  return parseCsv(file).map(([field = { value: "", isQuoted: false }]) => field);
 }
 
 describe("a line of CSV", () => {
@@ -106,7 +113,7 @@ describe("a line of CSV", () => {
     const log = fc.record(Object.fromEntries(textColumns.map((column) => [column, anyValue])));
     await fc.assert(
       fc.asyncProperty(fc.array(log, { minLength: 1, maxLength: 12 }), async (logs) => {
-        const file = (await linesOf(csv(textColumns), logs)).join("");
+        const file = await fileOf(csv(textColumns), logs);
         expect(parseCsv(file).map((record) => record.map(original))).toEqual(
           logs.map((one) => textColumns.map((column) => one[column])),
         );
@@ -145,6 +152,35 @@ describe("a line of CSV", () => {
     expect(fields.map(({ value }) => value)).toEqual(all.map((character) => `'${character}=1`));
   });
 
+  test("begins and ends with its own values, whatever stands between lines of a chunk", async () => {
+    const units = ["(", ")", "\\", "\n", "\r\n", '"', ",", "x"];
+    const values = fc.array(
+      fc.string({ unit: fc.constantFrom(...units, ")\\\n("), maxLength: 12 }),
+      { minLength: 1, maxLength: 20 },
+    );
+    await fc.assert(
+      fc.asyncProperty(values, async (texts) => {
+        const fields = await fieldsOf("description", texts);
+        expect(fields.map(original)).toEqual(texts);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test("is the same however SQL over HTTP escapes its characters", () => {
+    const text = '(a,"é 😀 \u0001 /\t",\uFEFF)\\\n(b,"\b\f\r\n","c:\\\\d")';
+    const numbered = JSON.stringify(text).replaceAll(
+      /[\u0080-\uFFFF]/g,
+      (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    );
+    for (const json of [JSON.stringify(text), numbered, numbered.replaceAll("/", "\\/")]) {
+      const { lines } = linesIn("csv", new TextEncoder().encode(json), 1);
+      expect(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(lines)).toBe(
+        'a,"é 😀 \u0001 /\t",\uFEFF\r\nb,"\b\f\r\n","c:\\d"\r\n',
+      );
+    }
+  });
+
   test("leaves harmless values as they are", async () => {
     const values = [
       "a",
@@ -163,21 +199,21 @@ describe("a line of CSV", () => {
     const fields = await fieldsOf("description", values);
     expect(fields.map(({ value }) => value)).toEqual(values);
     expect(
-      await linesOf(csv(["action", "description", "user_id", "email"]), [
+      await fileOf(csv(["action", "description", "user_id", "email"]), [
         { action: "a.b", description: "'tis", user_id: "-1", email: "" },
       ]),
-    ).toEqual(["a.b,''tis,'-1,\"\"\r\n"]);
+    ).toBe("a.b,''tis,'-1,\"\"\r\n");
   });
 
   test("holds times in UTC with milliseconds, and JSON as it was sent, every digit of it", async () => {
     const metadata = '{"b": 9007199254740993, "1": 1e400, "a": "=1+1\\n"}';
-    const [line = ""] = await linesOf(csv(["created_at", "metadata", "outcome", "masked_fields"]), [
+    const line = await fileOf(csv(["created_at", "metadata", "outcome", "masked_fields"]), [
       { created_at: "2026-01-31T10:30:00.5+01:00", masked_fields: ["/a"] },
     ]);
     expect(line).toBe('2026-01-31T09:30:00.500Z,,,"[""/a""]"\r\n');
     const [stored] = await rowsOf(sql`
       select ${rowText(csv(["metadata"]))} as text from (select ${metadata}::json as metadata) as audit_logs`);
-    const [[field] = []] = parseCsv(rowLine(csv(["metadata"]), String(stored?.["text"])));
+    const [[field] = []] = parseCsv(linesOf(csv(["metadata"]), stored?.["text"]));
     expect(field?.value).toBe(metadata);
   });
 
@@ -215,8 +251,8 @@ describe("a line of JSON", () => {
           truncated_fields: textOrNull(listed.truncated_fields),
           masked_fields: textOrNull(listed.masked_fields),
         };
-        const [line] = await linesOf({ format: "jsonl", columns: wanted }, [stored]);
-        expect(line).toBe(`${auditLogJson(answered, wanted)}\n`);
+        const file = await fileOf({ format: "jsonl", columns: wanted }, [stored, stored]);
+        expect(file).toBe(`${auditLogJson(answered, wanted)}\n`.repeat(2));
       }),
       { numRuns: 200 },
     );

@@ -54,7 +54,7 @@ describe("the exporter", () => {
       const sent = globalThis.fetch;
       vi.spyOn(globalThis, "fetch").mockImplementation((input, init) => {
         const connection = new Headers(init?.headers).get("Neon-Connection-String") ?? "";
-        if (String(init?.body).includes(") as selected")) read.push(new URL(connection).hostname);
+        if (String(init?.body).includes(") as chunk")) read.push(new URL(connection).hostname);
         return sent(input, init);
       });
       const { url: queue, caller, id } = await largeExport({}, {}, 4);

@@ -1,10 +1,9 @@
-import { NeonDbError } from "@neondatabase/serverless";
 import { sql } from "drizzle-orm";
-import { PgSelectBase } from "drizzle-orm/pg-core";
-import { beforeAll, describe, expect, test } from "vitest";
+import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { ReadAhead } from "../../consumers/exporter/read-ahead.ts";
 import type { Database } from "../../db/client.ts";
-import { type ExportPage, type ExportRange, maxPageBytes } from "../../db/export-pages.ts";
+import type { ExportPage, ExportRange } from "../../db/export-pages.ts";
+import { maxPageBytes } from "../../db/export-pieces.ts";
 import { firstIdAt } from "../../events/ids.ts";
 import { newTenant } from "../journeys/api.ts";
 import { ownerOf, rowsOf } from "./database.ts";
@@ -76,28 +75,28 @@ async function idsOf(wanted: ExportRange): Promise<unknown[]> {
   return rows.map((row) => row["id"]);
 }
 
-const found = (pages: ExportPage[]) => pages.flatMap(({ rows }) => rows.map(({ id }) => id));
+/** The ids in the first column of the lines. */
+const found = (pages: ExportPage[]) =>
+  pages
+    .flatMap(({ chunks }) => chunks.map(({ lines }) => new TextDecoder().decode(lines)))
+    .flatMap((lines) => lines.split("\r\n").slice(0, -1))
+    .map((line) => line.slice(0, 36));
 
-/** A database that breaks off some of the statements for rows, as its statement timeout does. */
-function timingOut(isBrokenOff: (nth: number) => boolean): Database {
-  const db = ownerOf();
+/** Breaks off some of the statements for rows, as the database's statement timeout does. */
+function breakOff(isBrokenOff: (nth: number) => boolean): void {
+  const sent = globalThis.fetch;
   let asked = 0;
-  const batch: Database["batch"] = async (queries) => {
-    const isForRows = queries.some(
-      (query) => query instanceof PgSelectBase && query.toSQL().sql.includes("octet_length"),
-    );
-    if (isForRows && isBrokenOff(++asked)) {
-      const error = new NeonDbError("canceling statement due to statement timeout");
-      error.code = "57014";
-      throw error;
-    }
-    return db.batch(queries);
-  };
-  return new Proxy(db, {
-    get: (target, name, receiver) =>
-      name === "batch" ? batch : Reflect.get(target, name, receiver),
+  vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
+    const isForRows = String(init?.body).includes(") as chunk");
+    if (!isForRows || !isBrokenOff(++asked)) return sent(input, init);
+    const message = "canceling statement due to statement timeout";
+    return Response.json({ message, code: "57014" }, { status: 400 });
   });
 }
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 
 describe("reading an export's rows ahead", () => {
   test("yields every log once and in order, in pages that grow", async () => {
@@ -122,8 +121,8 @@ describe("reading an export's rows ahead", () => {
     };
     const pages = await pagesOf(ownerOf(), wanted);
     expect(found(pages)).toEqual(await idsOf(wanted));
-    for (const { rows } of pages) {
-      const bytes = rows.slice(0, -1).reduce((sum, { line }) => sum + line.length, 0);
+    for (const { chunks } of pages) {
+      const bytes = chunks.slice(0, -1).reduce((sum, { lines }) => sum + lines.length, 0);
       expect(bytes).toBeLessThan(maxPageBytes);
     }
     expect(pages.length).toBeLessThan(80);
@@ -131,17 +130,17 @@ describe("reading an export's rows ahead", () => {
 
   test("tries smaller pages where the database breaks one off, and loses nothing", async () => {
     const sizes: number[] = [];
-    const db = timingOut((nth) => nth === 3 || nth === 4 || nth === 9);
-    const pages = await pagesOf(db, range);
-    for (const { rows } of pages) sizes.push(rows.length);
+    breakOff((nth) => nth === 3 || nth === 4 || nth === 9);
+    const pages = await pagesOf(ownerOf(), range);
+    for (const { chunks } of pages) sizes.push(chunks.reduce((sum, { rows }) => sum + rows, 0));
     expect(found(pages)).toEqual(await idsOf(range));
     expect(Math.min(...sizes.slice(1, -1))).toBeLessThan(500);
   });
 
   test("gives up where not even a small page comes in time", async () => {
     let asked = 0;
-    const db = timingOut(() => ++asked > 0);
-    await expect(pagesOf(db, range)).rejects.toThrow("The database does not answer");
+    breakOff(() => ++asked > 0);
+    await expect(pagesOf(ownerOf(), range)).rejects.toThrow("The database does not answer");
     expect(asked).toBeLessThan(20);
   });
 });
