@@ -572,7 +572,7 @@ describe("a change", () => {
     expect(cleaned).toMatchObject({ action: "audit_log.cleanup_started", resource_id: "*" });
     expect(Date.parse(String(cleaned?.metadata["cutoff"]))).toBe(Date.parse(data.cutoff));
     expect(changed).toMatchObject({
-      metadata: { settings: ["legal_hold", "retention_days"] },
+      metadata: { settings: ["legal_hold", "retention_days", "retention_takes_effect_at"] },
       before_state: { legal_hold: false, retention_days: null },
       after_state: { legal_hold: true, retention_days: 30 },
     });

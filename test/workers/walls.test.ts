@@ -122,8 +122,12 @@ const reads: Record<string, (as: TenantScope) => Promise<unknown>> = {
     return countRemovable(db, as, { ...run, tenantId: as.tenantId }, Date.now() + 5_000);
   },
   "countRange of an export": ({ tenantId }) => countRange(db, rangeOf(tenantId)),
-  "readLinesById of an export": ({ tenantId }) =>
-    readLinesById(db, tenantId, rangeOf(tenantId), [of.log], 1).then(({ rows }) => rows),
+  "readLinesById of an export": async ({ tenantId }) => {
+    const { chunks, release } = await readLinesById(db, tenantId, rangeOf(tenantId), [of.log], 1);
+    const rows = chunks.map((chunk) => chunk.rows);
+    release();
+    return rows;
+  },
 };
 
 const rangeOf = (tenantId: string) =>
