@@ -12,7 +12,6 @@ describe("row-level security", () => {
   const [mine, theirs] = [newTenant(), newTenant()];
   const scope: TenantScope = { tenantId: mine, userId: null };
   const db = ownerOf();
-  const platform = callerOf(workers, { role: "platform_admin", tenant_id: undefined, sub: "root" });
   const month = new Date().toISOString().slice(0, 7).replace("-", "_");
 
   beforeAll(async () => {
@@ -171,7 +170,8 @@ describe("row-level security", () => {
 
     beforeEach(async () => {
       tenant = newTenant();
-      await platform.post("/api/v1/tenants", { id: tenant });
+      // By the API it would have a log of its own: that it was made.
+      await rowsOf(sql`insert into tenants (id) values (${tenant})`);
       old = [await storeAt(tenant, 120), await storeAt(tenant, 91)];
       kept = [await storeAt(tenant, 89), await storeAt(tenant, 0)];
     });
