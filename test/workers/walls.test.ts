@@ -126,7 +126,7 @@ const reads: Record<string, (as: TenantScope) => Promise<unknown>> = {
   },
   "countRange of an export": ({ tenantId }) => countRange(db, rangeOf(tenantId)),
   "readLinesById of an export": ({ tenantId }) =>
-    readLinesById(db, tenantId, rangeOf(tenantId), [of.log]).then((lines) => lines.length),
+    readLinesById(db, tenantId, rangeOf(tenantId), [of.log], 1).then(({ rows }) => rows),
 };
 
 const rangeOf = (tenantId: string) =>
