@@ -123,7 +123,7 @@ const reads: Record<string, (as: TenantScope) => Promise<unknown>> = {
   },
   "countRange of an export": ({ tenantId }) => countRange(db, rangeOf(tenantId)),
   "readLinesById of an export": ({ tenantId }) =>
-    readLinesById(db, tenantId, rangeOf(tenantId), [of.log]).then((lines) => lines.length),
+    readLinesById(db, tenantId, rangeOf(tenantId), [of.log], 10).then(({ rows }) => rows),
 };
 
 const rangeOf = (tenantId: string) =>
@@ -179,7 +179,10 @@ const writes: Record<string, [write: (as: TenantScope) => Promise<unknown>, answ
   ],
   // Theirs are under a legal hold: then nothing could be removed.
   readRemovable: [(as) => readRemovable(db, as, 90), expect.objectContaining({ tenantId: mine })],
-  askForRemoval: [(as) => askForRemoval(db, as, 90), expect.objectContaining({ tenantId: mine })],
+  askForRemoval: [
+    async (as) => (await askForRemoval(db, as, 90, await newLog())).run,
+    expect.objectContaining({ tenantId: mine }),
+  ],
   writeLogs: [async (as) => (await writeLogs(db, as, [await newLog()]))?.length, 1],
   writeLogsOnce: [
     async (as) => {
