@@ -3,21 +3,9 @@ import { describe, expect, test } from "vitest";
 import type { LogFilter } from "../events/log-filter.ts";
 import { parseSearch } from "../events/search-terms.ts";
 import { buildQuery, metadataPair } from "./build-query.ts";
+import { noFilter } from "../test/no-filter.ts";
 
 const scope = { tenantId: "acme", userId: null };
-const noFilter: LogFilter = {
-  exact: {},
-  action: [],
-  target_id: [],
-  ip_address: [],
-  email_hash: [],
-  metadata: [],
-  from: null,
-  to: null,
-  occurred_from: null,
-  occurred_to: null,
-  search: [],
-};
 const tenantClause = { term: { tenant_id: "acme" } };
 /** The clauses that a filter adds to the tenant's. */
 const clausesOf = (changes: Partial<LogFilter>) =>

@@ -4,26 +4,13 @@ import { afterAll, expect, inject, test } from "vitest";
 import { connectDatabase } from "../../db/client.ts";
 import { exportRange, isSettled, readRange } from "../../db/export-pages.ts";
 import { startExport } from "../../db/exports.ts";
-import type { LogFilter } from "../../events/log-filter.ts";
 import { newLog } from "./own-backends.ts";
 import "../provided.ts";
+import { noFilter } from "../no-filter.ts";
 
 const { DATABASE_URL: url = "", NEON_FETCH_ENDPOINT: fetchEndpoint = "" } = inject("workerEnv");
 const db = connectDatabase({ url, fetchEndpoint });
 const client = new pg.Client(url);
-const everything: LogFilter = {
-  exact: {},
-  action: [],
-  target_id: [],
-  ip_address: [],
-  email_hash: [],
-  metadata: [],
-  from: null,
-  to: null,
-  occurred_from: null,
-  occurred_to: null,
-  search: [],
-};
 
 afterAll(() => client.end());
 
@@ -45,7 +32,7 @@ test("an export waits for a log that was stored before it was asked for and comm
       format: "csv",
       compression: "none",
       columns: ["id"],
-      filters: everything,
+      filters: noFilter,
       shownFilters: {},
       requestedBy: "alice",
     },

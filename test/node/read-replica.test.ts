@@ -19,7 +19,7 @@ import { startExport } from "../../db/exports.ts";
 import { migrateDatabase } from "../../db/migrate.ts";
 import { readSettledMark } from "../../db/settled-mark.ts";
 import { writeLogs } from "../../db/write-logs.ts";
-import type { LogFilter, PageRequest } from "../../events/log-filter.ts";
+import type { PageRequest } from "../../events/log-filter.ts";
 import { startNeonEndpoint, type NeonEndpoint } from "../../local/neon-endpoint.ts";
 import { type Postgres, startPostgres } from "../../local/postgres.ts";
 import type { Logger } from "../../platform/logger.ts";
@@ -27,20 +27,8 @@ import { findLogs, findStats } from "../../worker/logs/find-logs.ts";
 import "../provided.ts";
 import { startReplica } from "../tools/postgres-replica.ts";
 import { newLog } from "./own-backends.ts";
+import { noFilter } from "../no-filter.ts";
 
-const everything: LogFilter = {
-  exact: {},
-  action: [],
-  target_id: [],
-  ip_address: [],
-  email_hash: [],
-  metadata: [],
-  from: null,
-  to: null,
-  occurred_from: null,
-  occurred_to: null,
-  search: [],
-};
 const firstPage: PageRequest = {
   order: "desc",
   size: 10,
@@ -103,8 +91,8 @@ async function list() {
     logger,
   };
   const [page, stats] = [
-    await findLogs(backends, everything, firstPage),
-    await findStats(backends, everything),
+    await findLogs(backends, noFilter, firstPage),
+    await findStats(backends, noFilter),
   ];
   return { ids: page.logs.map((one) => one.id), total: stats.total, warnings };
 }
@@ -173,7 +161,7 @@ test("a list comes from the primary where the replica does not answer", async ()
   const logger = { ...silent, warning: (event: string) => void warnings.push(event) };
   const found = await findLogs(
     { db, replica: gone, search: undefined, scope: scope(), logger, onDegraded: () => {} },
-    everything,
+    noFilter,
     firstPage,
   );
   expect(found.logs.map((one) => one.id)).toEqual([id]);
@@ -195,7 +183,7 @@ async function claimed() {
     format: "csv",
     compression: "none",
     columns: ["id"],
-    filters: everything,
+    filters: noFilter,
     shownFilters: {},
     requestedBy: "alice",
   } as const;

@@ -1,30 +1,18 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import type { LogFilter, PageRequest } from "../../events/log-filter.ts";
+import type { PageRequest } from "../../events/log-filter.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { connectSearch } from "../../search/client.ts";
 import { indexLogs, refreshIndices, type LogToIndex } from "../../search/index-logs.ts";
 import { searchLogs } from "../../search/search-logs.ts";
 import { newTenant } from "../journeys/api.ts";
 import { searchMissing, workerEnv } from "./tools.ts";
+import { noFilter } from "../no-filter.ts";
 
 const month = new Date();
 const dayMs = 24 * 3_600_000;
 /** The beginning of last year: its months have no other logs. */
 const begin = Date.UTC(month.getUTCFullYear() - 1, 0, 1);
 const scope = { tenantId: newTenant(), userId: null };
-const nothing: LogFilter = {
-  exact: {},
-  action: [],
-  target_id: [],
-  ip_address: [],
-  email_hash: [],
-  metadata: [],
-  from: null,
-  to: null,
-  occurred_from: null,
-  occurred_to: null,
-  search: [],
-};
 
 /** Logs with gaps from a millisecond to a third of a year between them. */
 const times = [0, 1, 2, 3_599_999, 3_600_000, dayMs, dayMs + 1, 9 * dayMs, 120 * dayMs].map(
@@ -94,7 +82,7 @@ describe.skipIf(searchMissing !== "")(`ascending pages (skipped: ${searchMissing
     notBefore: begin,
     before: begin + 200 * dayMs,
   };
-  const idsOf = async (changes: Partial<PageRequest>, filter = nothing) => {
+  const idsOf = async (changes: Partial<PageRequest>, filter = noFilter) => {
     const found = await searchLogs(client, scope, filter, { ...page, ...changes });
     return { ...found, logs: found.logs.map((log) => times.indexOf(Date.parse(log.created_at))) };
   };
@@ -144,8 +132,8 @@ describe.skipIf(searchMissing !== "")(`ascending pages (skipped: ${searchMissing
   });
 
   test("begin where the filter does", async () => {
-    expect((await idsOf({}, { ...nothing, from: times[5] ?? 0, to: times[8] ?? 0 })).logs).toEqual([
-      5, 6, 7,
-    ]);
+    expect((await idsOf({}, { ...noFilter, from: times[5] ?? 0, to: times[8] ?? 0 })).logs).toEqual(
+      [5, 6, 7],
+    );
   });
 });

@@ -7,6 +7,7 @@ import { maxPageBytes } from "../../db/export-pieces.ts";
 import { firstIdAt } from "../../events/ids.ts";
 import { newTenant } from "../journeys/api.ts";
 import { ownerOf, rowsOf } from "./database.ts";
+import { noFilter } from "../no-filter.ts";
 
 const many = 40_000;
 const rareEvery = 8_000;
@@ -15,19 +16,7 @@ const largeTenantId = newTenant();
 
 const range: ExportRange = {
   tenantId,
-  filter: {
-    exact: {},
-    action: [],
-    target_id: [],
-    ip_address: [],
-    email_hash: [],
-    metadata: [],
-    from: null,
-    to: null,
-    occurred_from: null,
-    occurred_to: null,
-    search: [],
-  },
+  filter: noFilter,
   format: "csv",
   columns: ["id", "action"],
   after: firstIdAt(0),

@@ -9,6 +9,7 @@ import { countFound, findIds } from "../../search/export-ids.ts";
 import { searchLogs } from "../../search/search-logs.ts";
 import { newTenant } from "../journeys/api.ts";
 import { searchMissing, workerEnv } from "./tools.ts";
+import { noFilter } from "../no-filter.ts";
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -17,18 +18,12 @@ afterEach(() => {
 const tenant = `${newTenant()} ?&routing=other`;
 const now = Date.now();
 const filter: LogFilter = {
+  ...noFilter,
   // What a caller asks for comes beside the tenant, never in its place.
   exact: { user_id: ["u_2"], resource_id: ["x"] },
   action: ["document.*"],
-  target_id: [],
-  ip_address: [],
-  email_hash: [],
   metadata: [{ path: "tenant_id", value: "other" }],
   from: now - 86_400_000,
-  to: null,
-  occurred_from: null,
-  occurred_to: null,
-  search: [],
 };
 const page: PageRequest = {
   order: "desc",

@@ -14,12 +14,13 @@ import { changeOwnTenant, readOwnTenant } from "../../db/tenants.ts";
 import { writeLogs } from "../../db/write-logs.ts";
 import { writeLogsOnce } from "../../db/write-logs-once.ts";
 import { firstIdAt } from "../../events/ids.ts";
-import type { LogFilter, PageRequest } from "../../events/log-filter.ts";
+import type { PageRequest } from "../../events/log-filter.ts";
 import type { TenantScope } from "../../events/tenant-scope.ts";
 import { callerOf, newTenant } from "../journeys/api.ts";
 import { ownerOf, rowsOf } from "./database.ts";
 import { workers } from "./tools.ts";
 import { withoutConditions } from "./without-conditions.ts";
+import { noFilter } from "../no-filter.ts";
 
 declare global {
   // oxlint-disable-next-line typescript/consistent-type-definitions -- only an interface can be added to
@@ -38,19 +39,6 @@ const [theirs, mine] = [newTenant(), newTenant()];
 const scope: TenantScope = { tenantId: mine, userId: null };
 const user: TenantScope = { tenantId: mine, userId: "u_1" };
 
-const everything: LogFilter = {
-  exact: {},
-  action: [],
-  target_id: [],
-  ip_address: [],
-  email_hash: [],
-  metadata: [],
-  from: null,
-  to: null,
-  occurred_from: null,
-  occurred_to: null,
-  search: [],
-};
 const firstPage: PageRequest = {
   order: "asc",
   size: 100,
@@ -65,7 +53,7 @@ const wanted = {
   format: "jsonl" as const,
   compression: "none" as const,
   columns: ["id"],
-  filters: everything,
+  filters: noFilter,
   shownFilters: {},
   requestedBy: "alice",
 };
@@ -108,9 +96,9 @@ afterAll(async () => {
 
 /** By the function's name: what it shows of a scope. */
 const reads: Record<string, (as: TenantScope) => Promise<unknown>> = {
-  listLogs: (as) => listLogs(db, as, everything, firstPage),
-  "listLogs after a cursor": (as) => listLogs(db, as, everything, afterFirst),
-  countLogsInPostgres: (as) => countLogsInPostgres(db, as, everything),
+  listLogs: (as) => listLogs(db, as, noFilter, firstPage),
+  "listLogs after a cursor": (as) => listLogs(db, as, noFilter, afterFirst),
+  countLogsInPostgres: (as) => countLogsInPostgres(db, as, noFilter),
   readLog: async (as) => (await readLog(db, as, of.log))?.log.id,
   readSettledMark: async ({ tenantId }) => (await readSettledMark(db, tenantId)).oldest,
   listExports: async (as) => (await listExports(db, as, null, 100)).map((row) => row.id),
@@ -135,7 +123,7 @@ const rangeOf = (tenantId: string) =>
     tenantId,
     format: "jsonl",
     columns: ["id"],
-    filters: everything,
+    filters: noFilter,
     lastId: null,
     upperId: firstIdAt(Date.now() + 60_000),
   });
@@ -308,7 +296,7 @@ test("every function of db/ that is given a scope is among these", () => {
 
 /** What is stored, to be stored once more. */
 async function newLog(as = scope) {
-  const [log] = (await listLogs(db, as, everything, firstPage)).logs;
+  const [log] = (await listLogs(db, as, noFilter, firstPage)).logs;
   if (!log) throw new Error("The tenant has no log.");
   return { ...log, email_hash: null, event_id: "same" };
 }

@@ -2,21 +2,9 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { LogFilter, Order } from "../../events/log-filter.ts";
 import { decodeCursor, encodeCursor, listFingerprint } from "./cursor.ts";
+import { noFilter as filter } from "../../test/no-filter.ts";
 
 const scope = { tenantId: "acme", userId: null };
-const filter: LogFilter = {
-  exact: {},
-  action: [],
-  target_id: [],
-  ip_address: [],
-  email_hash: [],
-  metadata: [],
-  from: null,
-  to: null,
-  occurred_from: null,
-  occurred_to: null,
-  search: [],
-};
 const fingerprint = listFingerprint(scope, filter, "desc");
 const id = "0198c0de-0000-7000-8000-000000000000";
 const cursor = encodeCursor({ after: id, total: null }, fingerprint);
