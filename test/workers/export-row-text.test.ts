@@ -94,7 +94,8 @@ function linesOf({ format }: RowForm, text: unknown): string {
   const json = new TextEncoder().encode(`${JSON.stringify(text)},`);
   const { lines, end } = linesIn(format, json, 1);
   expect(end).toBe(json.length - 1);
-  return new TextDecoder().decode(lines);
+  // A value may begin with what else is taken for a byte order mark.
+  return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(lines);
 }
 
 const csv = (columns: readonly ExportColumn[]): RowForm => ({ format: "csv", columns });
