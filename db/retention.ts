@@ -6,7 +6,7 @@ import type { TenantScope } from "../events/tenant-scope.ts";
 import { asRetention, asRole, type Database, inTenant } from "./client.ts";
 import { countOutboxRows } from "./counters.ts";
 import { ownIdOf, storeOwnLog } from "./own-logs.ts";
-import { beginWrite, withMonth } from "./write-logs.ts";
+import { beginWrite, makeOwnTenant, withMonth } from "./write-logs.ts";
 
 /** What is to be removed of a tenant: logs that were stored before the cutoff, in milliseconds since 1970. */
 export type RetentionRun = {
@@ -35,7 +35,7 @@ export async function readRemovable(
   defaultDays: number,
 ): Promise<Removable> {
   const [, result] = await inTenant(db, scope, [
-    makeTenant(db, scope),
+    makeOwnTenant(db, scope),
     selectRemovable(db, scope, cutoffBy(defaultDays)),
   ]);
   return removableOf(result.rows[0], scope, defaultDays);
@@ -77,10 +77,6 @@ export async function askForRemoval(
 const cutoffBy = (defaultDays: number) => sql`cutoff_of(kept_days(
   retention_days, retention_days_before, retention_takes_effect_at, ${defaultDays}::integer
 ))`;
-
-function makeTenant(db: Database, { tenantId }: TenantScope) {
-  return db.execute(sql`insert into tenants (id) values (${tenantId}) on conflict do nothing`);
-}
 
 function selectRemovable(db: Database, { tenantId }: TenantScope, cutoff: SQL) {
   return db.execute(sql`

@@ -7,7 +7,7 @@ import { asRole, type Database, inTenant } from "./client.ts";
 import { ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { tenants } from "./schema.ts";
 import { noteSettings, storeChangedSettings } from "./settings-log.ts";
-import { beginWrite, lockWrite, withMonth } from "./write-logs.ts";
+import { beginWrite, lockWrite, makeOwnTenant, withMonth } from "./write-logs.ts";
 
 export type TenantRow = typeof tenants.$inferSelect;
 /** What is undefined stays as it is. */
@@ -148,10 +148,6 @@ export async function changeOwnTenant(
     ]),
   );
   return { row: rows[0], changed: changed.length > 0, ownId: ownIdOf(own) };
-}
-
-function makeOwnTenant(db: Database, { tenantId }: TenantScope) {
-  return db.execute(sql`insert into tenants (id) values (${tenantId}) on conflict do nothing`);
 }
 
 function selectTenant(db: Database, id: string) {

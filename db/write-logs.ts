@@ -54,12 +54,14 @@ export async function withMonth<T>(
 /** What safe_time() reads: comes first in every batch that writes logs. */
 export const lockWrite = (db: Database) => db.execute(sql`select lock_write()`);
 
-/** The first statements of every batch that writes logs. A tenant that must be known is: admit() has seen it. */
-export function beginWrite(db: Database, { tenantId }: TenantScope) {
-  return [
-    lockWrite(db),
-    db.execute(sql`insert into tenants (id) values (${tenantId}) on conflict do nothing`),
-  ] as const;
+/** Makes the tenant of a request, with the defaults, where it is not known yet: admit() has let it. */
+export function makeOwnTenant(db: Database, { tenantId }: TenantScope) {
+  return db.execute(sql`insert into tenants (id) values (${tenantId}) on conflict do nothing`);
+}
+
+/** The first statements of every batch that writes logs. */
+export function beginWrite(db: Database, scope: TenantScope) {
+  return [lockWrite(db), makeOwnTenant(db, scope)] as const;
 }
 
 /** The columns of a NewAuditLog, and its number. */

@@ -286,6 +286,7 @@ test("every function of db/ that is given a scope is among these", () => {
     "inTenant",
     "withMonth",
     "beginWrite",
+    "makeOwnTenant",
     "keyStatements",
     "noteSettings",
     "storeChangedSettings",
