@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { keepRecent } from "../../platform/keep-recent.ts";
 import { defaultRateTier, type RateTier, rateTiers } from "./rate-limits.ts";
 
 const maxKnown = 10_000;
@@ -13,11 +14,7 @@ const tierText = z.enum(rateTiers).catch(defaultRateTier);
  * @param tier as the database has it; null for a tenant that is not made yet
  */
 export function learnTier(tenantId: string, tier: string | null): void {
-  // Taken out and put in again: the first of a Map is then the one that was not heard of for longest.
-  known.delete(tenantId);
-  known.set(tenantId, tierText.parse(tier));
-  const [first] = known.keys();
-  if (known.size > maxKnown && first !== undefined) known.delete(first);
+  keepRecent(known, tenantId, tierText.parse(tier), maxKnown);
 }
 
 /** The tier of a tenant, or the default where this isolate has not heard of it. */

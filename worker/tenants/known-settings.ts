@@ -1,6 +1,7 @@
 import { SettingsChanged } from "../../db/client.ts";
 import type { TenantScope } from "../../events/tenant-scope.ts";
 import { defaultSettings, type TenantSettings } from "../../events/tenant-settings.ts";
+import { keepRecent } from "../../platform/keep-recent.ts";
 
 const maxKnown = 1_000;
 const maxTries = 3;
@@ -44,8 +45,5 @@ export async function withSettings<T>(
 function remember(tenantId: string, refuted: TenantSettings, settings: TenantSettings): void {
   const version = known.get(tenantId)?.version ?? defaultSettings.version;
   if (version !== refuted.version && version > settings.version) return;
-  known.delete(tenantId);
-  const [oldest] = known.keys();
-  if (oldest !== undefined && known.size >= maxKnown) known.delete(oldest);
-  known.set(tenantId, settings);
+  keepRecent(known, tenantId, settings, maxKnown);
 }
