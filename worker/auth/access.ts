@@ -140,7 +140,9 @@ function inTenant({ tenantId, sub, roles, issuedAt }: Bearer, config: Config): C
     throw new ApiError("tenant_missing", "The token needs a tenant_id claim.");
   const mustBeKnown = !requireSection(config, "tenants").autoCreate;
   const secret = config.sections.masking?.hashSecret;
-  const subHash = secret === undefined ? null : maskHash(sub, tenantId, secret);
+  // Only that role is held to its own name: all others need not wait for a hash.
+  const isNeeded = roles.has("user") && secret !== undefined;
+  const subHash = isNeeded ? maskHash(sub, tenantId, secret) : null;
   const onRateTier = (tier: string | null) => learnTier(tenantId, tier);
   return { tenantId, sub, subHash, roles, admission: { issuedAt, mustBeKnown, onRateTier } };
 }

@@ -15,7 +15,7 @@ export type Caller = {
   tenantId: string;
   /** The token's subject. */
   sub: string;
-  /** Of the `sub`, as logs have it whose user_id is hashed; null where HASH_SECRET is not set. */
+  /** Of the `sub`, as logs have it whose user_id is hashed; null without the `user` role, and where HASH_SECRET is not set. */
   subHash: string | null;
   roles: ReadonlySet<Role>;
   admission: Admission;
