@@ -2,7 +2,7 @@ import { z } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { compareMac, type IdempotencyKey } from "../events/idempotency-key.ts";
 import { requireSection } from "../platform/config.ts";
-import { ApiError } from "../platform/errors.ts";
+import { ApiError, type ProblemCode } from "../platform/errors.ts";
 import type { AppEnv } from "./env.ts";
 
 /** The request headers of a route that may be named to be done once. */
@@ -51,6 +51,12 @@ async function newKey(c: Context<AppEnv>, path: string, key: string): Promise<Id
   const bodyMac = compareMac("request", caller.tenantId, await c.req.text(), hashSecret);
   return { sub: caller.sub, scope: `${c.req.method} ${path}`, key, bodyMac };
 }
+
+/** What a route that takes a key can answer with because of it. */
+export const keyProblems = [
+  "idempotency_key_reused",
+  "request_in_progress",
+] as const satisfies ProblemCode[];
 
 /** Why a request under a key was not done, as its client is told. */
 export function refuseUndone(outcome: "other body" | "in progress"): ApiError {

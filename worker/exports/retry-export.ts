@@ -9,6 +9,7 @@ import type { AppEnv } from "../env.ts";
 import {
   idempotencyHeaders,
   idempotencyKeyOf,
+  keyProblems,
   refuseUndone,
   replayedHeader,
 } from "../idempotency-key.ts";
@@ -40,13 +41,7 @@ export const retryExportRoute = declareRoute({
       headers: z.object({ Location: exportLocation, ...replayedHeader }),
       content: { "application/json": { schema: exportAnswer } },
     },
-    ...problemAnswers(
-      "not_found",
-      "conflict",
-      "request_in_progress",
-      "validation_failed",
-      "idempotency_key_reused",
-    ),
+    ...problemAnswers("not_found", "conflict", "validation_failed", ...keyProblems),
   },
 });
 

@@ -7,7 +7,13 @@ import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
 import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
-import { idempotencyHeaders, keyOrOwn, refuseUndone, replayedHeader } from "../idempotency-key.ts";
+import {
+  idempotencyHeaders,
+  keyOrOwn,
+  keyProblems,
+  refuseUndone,
+  replayedHeader,
+} from "../idempotency-key.ts";
 import { logFilter } from "../logs/log-query.ts";
 import { orItsHash } from "../logs/or-its-hash.ts";
 import { recordingOf } from "../logs/recording.ts";
@@ -44,7 +50,7 @@ export const startExportRoute = declareRoute({
       headers: z.object({ Location: exportLocation, ...replayedHeader }),
       content: { "application/json": { schema: exportAnswer } },
     },
-    ...problemAnswers(...bodyProblems, "idempotency_key_reused", "request_in_progress"),
+    ...problemAnswers(...bodyProblems, ...keyProblems),
   },
 });
 

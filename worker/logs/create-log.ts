@@ -5,7 +5,7 @@ import { newAuditLog } from "../../events/new-audit-log.ts";
 import { writers } from "../auth/access.ts";
 import { writeScope } from "../auth/caller.ts";
 import type { AppEnv } from "../env.ts";
-import { idempotencyHeaders, replayedHeader } from "../idempotency-key.ts";
+import { idempotencyHeaders, keyProblems, replayedHeader } from "../idempotency-key.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { withSettings } from "../tenants/known-settings.ts";
@@ -52,12 +52,7 @@ export const createLogRoute = declareRoute({
         },
       },
     },
-    ...problemAnswers(
-      ...bodyProblems,
-      "event_id_reused",
-      "idempotency_key_reused",
-      "request_in_progress",
-    ),
+    ...problemAnswers(...bodyProblems, "event_id_reused", ...keyProblems),
   },
 });
 
