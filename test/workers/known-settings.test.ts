@@ -7,6 +7,7 @@ import { knownSettings, withSettings } from "../../worker/tenants/known-settings
 import { callerOf, entry, newTenant } from "../journeys/api.ts";
 import { rowsOf } from "./database.ts";
 import { workerEnv, workersWith } from "./tools.ts";
+import { roundTrips } from "./round-trips.ts";
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -17,22 +18,6 @@ const setMasking = (tenant: string, value: object | null) =>
   rowsOf(sql`
     update tenants set masking = ${value === null ? null : JSON.stringify(value)}::json
     where id = ${tenant} returning settings_version as version`);
-
-/** Round trips to the database of a tenant while this runs. */
-async function roundTrips(tenant: string, run: () => Promise<{ status: number }>): Promise<number> {
-  const fetch = vi.spyOn(globalThis, "fetch");
-  expect((await run()).status).toBeLessThan(300);
-  const endpoint = workerEnv["NEON_FETCH_ENDPOINT"] ?? "";
-  // Pollers of the same isolate ask the database too, in other roles.
-  const made = fetch.mock.calls.filter(
-    ([to, init]) =>
-      String(to).startsWith(endpoint) &&
-      String(init?.body).includes('"audit_api"') &&
-      String(init?.body).includes(tenant),
-  );
-  vi.restoreAllMocks();
-  return made.length;
-}
 
 describe("the settings that an isolate knows of a tenant", () => {
   const writes = [

@@ -3,7 +3,8 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { callerOf, entry, newTenant } from "../journeys/api.ts";
 import { tenantJourneys } from "../journeys/tenants.ts";
 import { rowsOf } from "./database.ts";
-import { workerEnv, workers, workersWith } from "./tools.ts";
+import { workers, workersWith } from "./tools.ts";
+import { roundTrips } from "./round-trips.ts";
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -12,25 +13,6 @@ afterEach(() => {
 tenantJourneys(workers);
 
 describe("the settings of a tenant", () => {
-  /** Round trips to the database while this runs. */
-  async function roundTrips(
-    tenant: string,
-    run: () => Promise<{ status: number }>,
-  ): Promise<number> {
-    const fetch = vi.spyOn(globalThis, "fetch");
-    expect((await run()).status).toBeLessThan(300);
-    const endpoint = workerEnv["NEON_FETCH_ENDPOINT"] ?? "";
-    // Pollers of the same isolate ask the database too, in other roles.
-    const made = fetch.mock.calls.filter(
-      ([to, init]) =>
-        String(to).startsWith(endpoint) &&
-        String(init?.body).includes('"audit_api"') &&
-        String(init?.body).includes(tenant),
-    );
-    vi.restoreAllMocks();
-    return made.length;
-  }
-
   test("cost no round trip of their own", async () => {
     const tenant = newTenant();
     const caller = callerOf(workersWith({}), { tenant_id: tenant });
