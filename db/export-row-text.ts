@@ -2,6 +2,7 @@ import { type SQL, sql } from "drizzle-orm";
 import { jsonFields } from "../events/audit-log.ts";
 import type { ExportColumn } from "../events/csv-columns.ts";
 import type { ExportFormat } from "../events/export.ts";
+import { timeForm } from "./time-text.ts";
 
 /** What a row of an export looks like. */
 export type RowForm = { format: ExportFormat; columns: readonly ExportColumn[] };
@@ -40,7 +41,7 @@ const harmless = new Set<ExportColumn>([
 /** Times are RFC 3339 in UTC with milliseconds; of the rest Postgres makes text where it is needed. */
 function valueOf(column: ExportColumn): string {
   return column === "created_at" || column === "occurred_at"
-    ? `to_char(audit_logs.${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
+    ? `to_char(audit_logs.${column} at time zone 'UTC', ${timeForm})`
     : `audit_logs.${column}`;
 }
 

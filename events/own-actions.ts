@@ -11,6 +11,7 @@ export const ownActions = [
   "audit_log.export_retried",
   "audit_log.export_link_given",
   "audit_log.cleanup_started",
+  "audit_log.logs_removed",
   "audit_log.settings_changed",
   "audit_log.tenant_created",
   "audit_log.key_created",
