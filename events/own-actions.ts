@@ -16,6 +16,7 @@ export const ownActions = [
   "audit_log.tenant_created",
   "audit_log.key_created",
   "audit_log.key_revoked",
+  "audit_log.dead_letters_redriven",
 ] as const;
 
 /**
