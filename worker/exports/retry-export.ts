@@ -16,6 +16,7 @@ import {
 import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { withSettings } from "../tenants/known-settings.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { auditLinks } from "./audit-links.ts";
 import {
   answerOf,
   exportAnswer,
@@ -71,5 +72,7 @@ export const retryExport: RouteHandler<typeof retryExportRoute, AppEnv> = async 
   if (row.status === "PENDING") publishExport(c, id);
   publishOwnLog(c, caller.tenantId, ownId);
   c.header("Location", `/api/v1/logs/export/${id}`);
-  return c.json({ data: await answerOf(row, config) }, 202);
+  const data = await answerOf(row, config);
+  auditLinks(c, [data]);
+  return c.json({ data }, 202);
 };
