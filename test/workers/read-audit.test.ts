@@ -133,11 +133,13 @@ describe("a read", () => {
       "0123456789abcdef",
       "4111 1111 1111 1111",
       "ulf@example.org",
+      "inside-a-token",
     ];
     const filters = {
       email: secrets[0] ?? "",
       "metadata.password": secrets[1] ?? "",
       "metadata.note": `Bearer ${secrets[2]}`,
+      "metadata.token.id": secrets[5] ?? "",
       search: `"${secrets[3]}" ${secrets[4]}`,
     };
     await caller.list(filters);
@@ -151,6 +153,7 @@ describe("a read", () => {
           email: ["n***@example.com"],
           "metadata.password": "***",
           "metadata.note": "Bearer ***",
+          "metadata.token.id": ["***"],
           search: '"***" u***@example.org',
         },
       });
@@ -160,6 +163,9 @@ describe("a read", () => {
       ),
       await rowsOf(
         sql`select read_audits::text as text from read_audits where tenant_id = ${tenant}`,
+      ),
+      await rowsOf(
+        sql`select shown_filters::text as text from export_pipelines where tenant_id = ${tenant}`,
       ),
     ]);
     for (const secret of secrets) expect(stored).not.toContain(secret);
