@@ -501,6 +501,28 @@ describe("the rules of a tenant", () => {
     expect(answer.text).toContain("the user role is held to logs of its own user_id");
   });
 
+  test("are text that the database can read again", async () => {
+    const { tenant, caller } = await newCaller();
+    const answer = await caller.call("PATCH", pathOf(tenant), {
+      masking: {
+        keys: [
+          { key: "a\0", how: "full" },
+          { key: "a\ud800", how: "full" },
+        ],
+        patterns: [
+          { form: "abc\0", how: "full" },
+          { form: "abc\udc00", how: "full" },
+        ],
+      },
+    });
+    expect(expectProblem(answer, 422, "validation_failed")).toEqual([
+      "/masking/keys/0/key",
+      "/masking/keys/1/key",
+      "/masking/patterns/0/form",
+      "/masking/patterns/1/form",
+    ]);
+  });
+
   test("are nobody's to change but its admin's and the platform's", async () => {
     const { tenant } = await newCaller();
     for (const role of ["auditor", "writer", "user"]) {
