@@ -122,6 +122,14 @@ export function errorJourneys(target: Target): void {
       );
     });
 
+    test("is counted where the route has no use for it, too", async () => {
+      const path = `/api/v1/logs/export/${crypto.randomUUID()}/retry`;
+      const headers = { "Idempotency-Key": "k" };
+      const large = await caller.call("POST", path, { text: "x".repeat(20_000) }, headers);
+      expectProblem(large, 413, "too_large");
+      expectProblem(await caller.call("POST", path, {}, headers), 404, "not_found");
+    });
+
     test("of more than 256 KiB is 413 where its length is not declared", async () => {
       const chunk = new TextEncoder().encode("x".repeat(64 * 1024));
       let sent = 0;
