@@ -10,7 +10,7 @@ import { ownRecorder } from "../../events/own-actions.ts";
 import { tenantMask } from "../../events/tenant-mask.ts";
 import app from "./all-workers.ts";
 import { callerOf, type Client, entry, expectProblem, newTenant } from "../journeys/api.ts";
-import { exported, finished, start } from "./export-calls.ts";
+import { exportAnswer, exported, finished, start } from "./export-calls.ts";
 import { ownerOf, rowsOf } from "./database.ts";
 import { storeOld } from "./old-logs.ts";
 import { ownLogs } from "./own-logs.ts";
@@ -118,11 +118,13 @@ describe("a read", () => {
       "0123456789abcdef",
       "4111 1111 1111 1111",
       "ulf@example.org",
+      "inside-a-token",
     ];
     const filters = {
       email: secrets[0] ?? "",
       "metadata.password": secrets[1] ?? "",
       "metadata.note": `Bearer ${secrets[2]}`,
+      "metadata.token.id": secrets[5] ?? "",
       search: `"${secrets[3]}" ${secrets[4]}`,
     };
     await caller.list(filters);
@@ -136,6 +138,7 @@ describe("a read", () => {
           email: ["n***@example.com"],
           "metadata.password": "***",
           "metadata.note": "Bearer ***",
+          "metadata.token.id": ["***"],
           search: '"***" u***@example.org',
         },
       });
@@ -145,6 +148,9 @@ describe("a read", () => {
       ),
       await rowsOf(
         sql`select read_audits::text as text from read_audits where tenant_id = ${tenant}`,
+      ),
+      await rowsOf(
+        sql`select shown_filters::text as text from export_pipelines where tenant_id = ${tenant}`,
       ),
     ]);
     for (const secret of secrets) expect(stored).not.toContain(secret);
@@ -305,6 +311,24 @@ describe("equal reads", () => {
     expect(await count()).toBe(before + 4);
   });
 
+  test("behind a cursor tell what was found there, and no total that the caller has put into the cursor", async () => {
+    const tenant = newTenant();
+    const sender = callerOf(workers, { tenant_id: tenant });
+    await sender.createAll([{}, {}, {}].map(() => ({ user_id: "u_1" })));
+    await sender.settled();
+    const query = { user_id: "u_1", page_size: "1" };
+    const { next_cursor: given } = await sender.list(query);
+    const text = atob((given ?? "").replaceAll("-", "+").replaceAll("_", "/"));
+    const parts = z.array(z.unknown()).parse(JSON.parse(text));
+    const cursor = btoa(JSON.stringify(parts.with(2, 0))).replaceAll("=", "");
+    const reader = callerOf(recording, { tenant_id: tenant });
+    expect((await reader.list({ ...query, page_size: "2", cursor })).items).toHaveLength(2);
+    expect((await ownLogs(tenant))[0]?.metadata).toMatchObject({
+      results: 2,
+      results_are_lower_bound: true,
+    });
+  });
+
   test("of an address merge in any spelling of it", async () => {
     const tenant = newTenant();
     const caller = callerOf(recording, { tenant_id: tenant });
@@ -461,6 +485,40 @@ describe("an export", () => {
     const answers = [...(await Promise.all([post(), post(), post()])), await post()];
     for (const { status } of answers) expect(status).toBe(202);
     expect(await actionsOf(tenant)).toEqual(["audit_log.export_started"]);
+  });
+
+  test("is recorded as given where the answer to a repeat of its start, or of a retry, has links", async () => {
+    const tenant = newTenant();
+    const caller = callerOf(workers, { tenant_id: tenant });
+    const key = { "Idempotency-Key": "k" };
+    const again = async (path: string) => {
+      const { status, body } = await caller.call("POST", path, {}, key);
+      expect(status).toBe(202);
+      return exportAnswer.parse(body).data;
+    };
+    const isDone = (id: string) =>
+      vi.waitFor(
+        async () =>
+          expect(await rowsOf(sql`select status from export_pipelines where id = ${id}`)).toEqual([
+            { status: "DONE" },
+          ]),
+        { timeout: 20_000, interval: 100 },
+      );
+    const { id } = await again("/api/v1/logs/export");
+    await isDone(id);
+    const given = async () =>
+      (await ownLogs(tenant)).filter(({ action }) => action === "audit_log.export_link_given");
+    expect((await again("/api/v1/logs/export")).file_url).not.toBeNull();
+    await vi.waitFor(async () => expect(await given()).toMatchObject([{ resource_id: id }]));
+    const other = await start(caller);
+    await isDone(other.id);
+    await rowsOf(sql`update export_pipelines set status = 'FAILED' where id = ${other.id}`);
+    await again(`/api/v1/logs/export/${other.id}/retry`);
+    await rowsOf(sql`update export_pipelines set status = 'DONE' where id = ${other.id}`);
+    expect((await again(`/api/v1/logs/export/${other.id}/retry`)).file_url).not.toBeNull();
+    await vi.waitFor(async () =>
+      expect(await given()).toMatchObject([{ resource_id: id }, { resource_id: other.id }]),
+    );
   });
 
   test("is recorded when it is cancelled and retried, once, and when a link to it is given", async () => {
