@@ -1,13 +1,8 @@
 import type { FieldDef } from "pg";
 import { BufferPool } from "../platform/buffer-pool.ts";
 
-/** What a statement gave, as SQL over HTTP tells it. */
-export type Answer = {
-  fields: FieldDef[];
-  command: string;
-  rowCount: number | null;
-  rows: (string | null)[][];
-};
+/** What SQL over HTTP tells of a statement besides its rows. */
+export type About = { fields: FieldDef[]; command: string; rowCount: number | null };
 
 /** A longer value is written by its bytes: there JSON.stringify takes several times as long. */
 const longText = 1024;
@@ -34,19 +29,49 @@ const [mostOfUnit, mostOfByte] = [3, 6];
 const buffers = new BufferPool(16 * 1024 * 1024);
 const firstLength = 64 * 1024;
 
-/** JSON in UTF-8 that grows in a buffer, which is used again. */
-class JsonBytes {
+/**
+ * The answer to one statement, as JSON in UTF-8, made while its rows come: so none of their values is kept as a
+ * string. It grows in a buffer that is used again.
+ */
+export class AnswerJson {
   #bytes = buffers.take(firstLength) ?? new Uint8Array(firstLength);
   #length = 0;
+  #rows = 0;
+  readonly #asArrays: boolean;
 
-  add(json: string): void {
-    this.#makeRoom(json.length * mostOfUnit);
-    this.#length += encoder.encodeInto(json, this.#bytes.subarray(this.#length)).written;
+  /** @param asArrays rows as arrays, else as objects by the names of their columns */
+  constructor(asArrays: boolean) {
+    this.#asArrays = asArrays;
+    this.#add('{"rows":[');
   }
 
-  addValue(value: string | null | undefined): void {
-    if (value == null || value.length < longText) this.add(JSON.stringify(value ?? null));
-    else this.#addLong(value);
+  addRow(row: readonly (string | null)[], fields: readonly Pick<FieldDef, "name">[]): void {
+    const [open, close] = this.#asArrays ? ["[", "]"] : ["{", "}"];
+    this.#add(this.#rows++ === 0 ? open : `,${open}`);
+    for (const [column, value] of row.entries()) {
+      if (column > 0) this.#add(",");
+      if (!this.#asArrays) this.#add(`${JSON.stringify(fields[column]?.name)}:`);
+      if (value === null || value.length < longText) this.#add(JSON.stringify(value));
+      else this.#addLong(value);
+    }
+    this.#add(close);
+  }
+
+  /** @returns the whole of it, to be used until `release` */
+  end(about: About): Uint8Array {
+    this.#add(`],${JSON.stringify({ ...about, rowAsArray: this.#asArrays }).slice(1)}`);
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  /** Gives its buffer back: a later answer takes its place. */
+  release(): void {
+    buffers.give(this.#bytes);
+    this.#bytes = new Uint8Array(0);
+  }
+
+  #add(json: string): void {
+    this.#makeRoom(json.length * mostOfUnit);
+    this.#length += encoder.encodeInto(json, this.#bytes.subarray(this.#length)).written;
   }
 
   /** Postgres gives no lone surrogates, which JSON would have to escape. */
@@ -82,50 +107,4 @@ class JsonBytes {
     buffers.give(this.#bytes);
     this.#bytes = larger;
   }
-
-  end(): JsonAnswer {
-    const whole = this.#bytes;
-    return { bytes: whole.subarray(0, this.#length), release: () => buffers.give(whole) };
-  }
-}
-
-export type JsonAnswer = {
-  bytes: Uint8Array;
-  /** To be called when the bytes are not needed any more: a later answer takes their place. */
-  release: () => void;
-};
-
-function addAnswer(to: JsonBytes, { rows, ...about }: Answer, asArrays: boolean): void {
-  const names = about.fields.map(({ name }) => JSON.stringify(name));
-  const [open, close] = asArrays ? ["[", "]"] : ["{", "}"];
-  to.add(`${JSON.stringify({ ...about, rowAsArray: asArrays }).slice(0, -1)},"rows":[`);
-  for (const [n, row] of rows.entries()) {
-    to.add(n === 0 ? open : `,${open}`);
-    for (const [column, value] of row.entries()) {
-      if (column > 0) to.add(",");
-      if (!asArrays) to.add(`${names[column]}:`);
-      to.addValue(value);
-    }
-    to.add(close);
-  }
-  to.add("]}");
-}
-
-/**
- * The answer to one statement, or to a batch of them, as JSON in UTF-8.
- *
- * @param asArrays rows as arrays, else as objects by the names of their columns
- */
-export function answerJson(answers: Answer | readonly Answer[], asArrays: boolean): JsonAnswer {
-  const json = new JsonBytes();
-  if ("rows" in answers) addAnswer(json, answers, asArrays);
-  else {
-    json.add('{"results":[');
-    for (const [n, answer] of answers.entries()) {
-      if (n > 0) json.add(",");
-      addAnswer(json, answer, asArrays);
-    }
-    json.add("]}");
-  }
-  return json.end();
 }
