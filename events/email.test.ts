@@ -35,11 +35,16 @@ describe("hashEmail", () => {
     expect(await hashEmail(" Nora@EXAMPLE.com\n", "acme", secret)).toBe(hash);
   });
 
-  test("is HMAC-SHA-256 in base64url by a key that HKDF derives for the tenant", async () => {
-    const hash = await hashEmail("nora@example.com", "acme", secret);
-    // By Python: HKDF-SHA-256 (no salt, info "email:acme", 32 bytes), then HMAC-SHA-256.
-    expect(hash).toBe("mv7GPoZwe3qv5_r7ihZZEy8YjS9yLNtVg5j7lHYDrfs");
-  });
+  test.each([
+    ["nora@example.com", "acme", "mv7GPoZwe3qv5_r7ihZZEy8YjS9yLNtVg5j7lHYDrfs"],
+    ["nora@exämple.com", "Größe 😀", "gR7x1wD2Z8Z3Bgw043crqIaBojLeQOMe0X2eBNfaEeo"],
+  ])(
+    "of %j in %j is the HMAC by a key that HKDF derives for the tenant",
+    async (email, tenant, expected) => {
+      // By Python: HKDF-SHA-256 (no salt, info "email:" and the tenant, 32 bytes), then HMAC-SHA-256.
+      expect(await hashEmail(email, tenant, secret)).toBe(expected);
+    },
+  );
 
   test("differs by address, tenant and secret", async () => {
     const hashes = await Promise.all([
