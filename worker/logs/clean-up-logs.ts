@@ -96,7 +96,7 @@ export const cleanUpLogs: RouteHandler<typeof cleanUpLogsRoute, AppEnv> = async 
     return c.json({ data: { ...data, deleted_is_lower_bound: true as const } }, 200);
   }
   const { run, ownId } = await withSettings(scope, async (settings, scope) => {
-    const log = await ownLogOf(c, caller.tenantId, settings, {
+    const log = ownLogOf(c, caller.tenantId, settings, {
       action: "audit_log.cleanup_started",
       resource_type: "audit_log",
     });
