@@ -1,10 +1,8 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
-import { connectDatabase, connectReplica } from "../../db/client.ts";
 import { auditLogSchema } from "../../events/audit-log-answer.ts";
 import { auditLogJson } from "../../events/audit-log.ts";
 import { firstIdAt } from "../../events/ids.ts";
 import { maxCountedTotal } from "../../events/log-filter.ts";
-import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
 import { readers } from "../auth/access.ts";
@@ -13,13 +11,12 @@ import { jsonText } from "../json-text.ts";
 import { nextCursor } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { auditSearch } from "./audit-search.ts";
-import { countDegradedSearch } from "./count-degraded.ts";
 import { type Cursor, decodeCursor, encodeCursor, listFingerprint } from "./cursor.ts";
 import { findLogs } from "./find-logs.ts";
 import { searchFields } from "./list-answer.ts";
 import { checkQuery, filterShape, logFilter, metadataParameters } from "./log-query.ts";
 import { orItsHash } from "./or-its-hash.ts";
-import { settledMark } from "./settled-mark.ts";
+import { searchBackends } from "./search-backends.ts";
 import { declareRoute } from "../route.ts";
 
 const wholeNumber = (description: string, fallback: number, least: number, most: number) =>
@@ -121,7 +118,7 @@ export const listLogsRoute = declareRoute({
 });
 
 export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) => {
-  const { caller, config, logger } = c.var;
+  const { caller, config } = c.var;
   const query = c.req.valid("query");
   const scope = readScope(caller);
   const asked = logFilter(query, caller.tenantId, config);
@@ -129,15 +126,7 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
   const cursor = query.cursor === undefined ? null : readCursor(query.cursor, fingerprint);
 
   const filter = orItsHash(asked, caller.tenantId, config);
-  const { search } = config.sections;
-  const db = connectDatabase(requireSection(config, "database"));
-  const mark = await settledMark(db, caller);
-  const readConfig = config.sections.readDatabase?.replica;
-  const replica = readConfig && connectReplica(readConfig, mark.walPosition);
-  // Where there is no OpenSearch, Postgres is the search: what is stored is searchable.
-  const indexedThrough = search ? mark.indexedThrough : mark.safeTime;
-  const onDegraded = () => countDegradedSearch(c, db);
-  const backends = { db, replica, search, scope, logger, onDegraded };
+  const { backends, mark, indexedThrough } = await searchBackends(c, scope);
   const found = await findLogs(backends, filter, {
     order: query.order,
     size: query.page_size,
