@@ -3,12 +3,11 @@ import { auditLogSchema } from "../../events/audit-log-answer.ts";
 import { auditLogJson } from "../../events/audit-log.ts";
 import { firstIdAt } from "../../events/ids.ts";
 import { maxCountedTotal } from "../../events/log-filter.ts";
-import { ApiError } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
 import { readers } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonText } from "../json-text.ts";
-import { nextCursor } from "../page-query.ts";
+import { nextCursor, unusableCursor } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { auditSearch } from "./audit-search.ts";
 import { type Cursor, decodeCursor, encodeCursor, listFingerprint } from "./cursor.ts";
@@ -168,7 +167,5 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
 function readCursor(text: string, fingerprint: string): Cursor {
   const cursor = decodeCursor(text, fingerprint);
   if (typeof cursor !== "string") return cursor;
-  throw new ApiError("validation_failed", "The cursor cannot be used: see errors.", {
-    errors: [{ path: "cursor", message: cursor }],
-  });
+  throw unusableCursor(cursor);
 }

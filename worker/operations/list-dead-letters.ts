@@ -11,8 +11,7 @@ import { type Config, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/logger.ts";
 import type { AppEnv } from "../env.ts";
-import { encodeCursor } from "../logs/cursor.ts";
-import { idBehind, nextCursor, pageQuery } from "../page-query.ts";
+import { cursorBehind, cutPage, idBehind, nextCursor, pageQuery } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import {
   graveyardOf,
@@ -128,10 +127,8 @@ export const listDeadLetters: RouteHandler<typeof listDeadLettersRoute, AppEnv> 
     lookInto("export", db, config, logger),
   ]);
   await recordOrphans(db);
-  // One more tells whether there are more.
   const { rows, counts } = await readLetters(db, queue, after, size + 1);
-  const page = rows.slice(0, size);
-  const last = rows.length > size ? page.at(-1) : undefined;
+  const { page, last } = cutPage(rows, size);
   return c.json(
     {
       queues: {
@@ -139,7 +136,7 @@ export const listDeadLetters: RouteHandler<typeof listDeadLettersRoute, AppEnv> 
         export: { count: counts.export, in_queue: exports },
       },
       items: page.map(itemOf),
-      next_cursor: last ? encodeCursor({ after: last.id, total: null }, cursorKind) : null,
+      next_cursor: cursorBehind(last, cursorKind),
     },
     200,
   );
