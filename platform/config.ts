@@ -218,7 +218,6 @@ export type Config = {
 };
 export type DatabaseConfig = Sections["database"];
 export type TokenConfig = Sections["tokens"];
-export type MaskConfig = Sections["masking"];
 export type SqsConfig = Sections["sqs"];
 export type S3Config = Sections["s3"];
 export type SearchConfig = Sections["search"];
