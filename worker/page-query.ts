@@ -2,22 +2,26 @@ import { z } from "@hono/zod-openapi";
 import { ApiError } from "../platform/errors.ts";
 import { decodeCursor, encodeCursor } from "./logs/cursor.ts";
 
-/** What a list takes that is read page by page. @param cursorLength characters at most */
-export const pageQuery = (cursorLength = 512) => ({
-  page_size: z
+/** A parameter that is a number within bounds. */
+export const wholeNumber = (description: string, fallback: number, least: number, most: number) =>
+  z
     .string()
-    .regex(/^\d{1,3}$/, "must be a whole number")
+    .regex(/^\d{1,9}$/, "must be a whole number")
     .transform(Number)
-    .refine((n) => n >= 1 && n <= 100, "must be from 1 to 100")
-    .default(10)
+    .refine((n) => n >= least && n <= most, `must be from ${least} to ${most}`)
+    .default(fallback)
     .openapi({
       type: "integer",
-      minimum: 1,
-      maximum: 100,
-      default: 10,
-      description: "How many a page has, at most.",
-      examples: [50],
-    }),
+      minimum: least,
+      maximum: most,
+      default: fallback,
+      description,
+      examples: [fallback],
+    });
+
+/** What a list takes that is read page by page. @param cursorLength characters at most */
+export const pageQuery = (cursorLength = 512) => ({
+  page_size: wholeNumber("How many a page has, at most.", 10, 1, 100),
   cursor: z
     .string()
     .max(cursorLength)

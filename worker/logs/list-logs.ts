@@ -7,7 +7,7 @@ import { readScope } from "../auth/caller.ts";
 import { readers } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonText } from "../json-text.ts";
-import { nextCursor, unusableCursor } from "../page-query.ts";
+import { nextCursor, unusableCursor, wholeNumber } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { auditSearch } from "./audit-search.ts";
 import { type Cursor, decodeCursor, encodeCursor, listFingerprint } from "./cursor.ts";
@@ -17,22 +17,6 @@ import { checkQuery, filterShape, logFilter, metadataParameters } from "./log-qu
 import { orItsHash } from "./or-its-hash.ts";
 import { searchBackends } from "./search-backends.ts";
 import { declareRoute } from "../route.ts";
-
-const wholeNumber = (description: string, fallback: number, least: number, most: number) =>
-  z
-    .string()
-    .regex(/^\d{1,9}$/, "must be a whole number")
-    .transform(Number)
-    .refine((n) => n >= least && n <= most, `must be from ${least} to ${most}`)
-    .default(fallback)
-    .openapi({
-      type: "integer",
-      minimum: least,
-      maximum: most,
-      default: fallback,
-      description,
-      examples: [fallback],
-    });
 
 const shape = {
   ...filterShape,
