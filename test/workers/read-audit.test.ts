@@ -12,6 +12,8 @@ import app from "./all-workers.ts";
 import { callerOf, type Client, entry, expectProblem, newTenant } from "../journeys/api.ts";
 import { exported, finished, start } from "./export-calls.ts";
 import { ownerOf, rowsOf } from "./database.ts";
+import { storeOld } from "./old-logs.ts";
+import { ownLogs } from "./own-logs.ts";
 import { token, workerEnv, workers, workersWith } from "./tools.ts";
 
 const ip = "203.0.113.9";
@@ -20,23 +22,6 @@ const browser = { "CF-Connecting-IP": ip, "User-Agent": "a browser" };
 /** A Worker whose tenants have their searches recorded, as it is by default. */
 const recording = workersWith({ DEFAULT_READ_AUDIT: undefined });
 const platform = callerOf(workers, { role: "platform_admin", tenant_id: undefined, sub: "root" });
-
-const own = z.array(
-  z.looseObject({
-    id: z.string(),
-    action: z.string(),
-    metadata: z.record(z.string(), z.unknown()),
-  }),
-);
-
-/** The tenant's own logs, in the order that they were stored. */
-async function ownLogs(tenant: string) {
-  const rows = await rowsOf(sql`
-    select id, action, user_id, actor_type, ip_address, user_agent, request_id, resource_type, resource_id,
-      resource_name, recorded_by, outcome, metadata, before_state, after_state, masked_fields
-    from audit_logs where tenant_id = ${tenant} and action like 'audit\_log.%' order by id`);
-  return own.parse(rows);
-}
 
 const actionsOf = async (tenant: string) => (await ownLogs(tenant)).map(({ action }) => action);
 
@@ -552,7 +537,7 @@ describe("a change", () => {
         user_id: "nora",
         metadata: { settings: ["read_audit", "tokens_not_before"] },
         before_state: { read_audit: null, tokens_not_before: null },
-        after_state: { read_audit: "all", tokens_not_before: expect.stringMatching(/^2026-01-01/) },
+        after_state: { read_audit: "all", tokens_not_before: "2026-01-01T00:00:00.000Z" },
       },
     ]);
   });
@@ -570,12 +555,53 @@ describe("a change", () => {
     const [cleaned, changed, ...more] = await ownLogs(tenant);
     expect(more).toEqual([]);
     expect(cleaned).toMatchObject({ action: "audit_log.cleanup_started", resource_id: "*" });
-    expect(Date.parse(String(cleaned?.metadata["cutoff"]))).toBe(Date.parse(data.cutoff));
+    expect(cleaned?.metadata["cutoff"]).toBe(data.cutoff);
     expect(changed).toMatchObject({
       metadata: { settings: ["legal_hold", "retention_days", "retention_takes_effect_at"] },
       before_state: { legal_hold: false, retention_days: null },
       after_state: { legal_hold: true, retention_days: 30 },
     });
+  });
+
+  test("has its times in one form, in UTC with milliseconds, as everywhere", async () => {
+    const tenant = newTenant();
+    const path = `/api/v1/tenants/${tenant}`;
+    const admin = callerOf(workers, { tenant_id: tenant });
+    const inAnHour = new Date(Date.now() + 3_600_000).toISOString().replace(/\.\d+Z$/, "+00:00");
+    await storeOld(tenant, 400, 1);
+    const changes: [Client, string, string, unknown][] = [
+      [admin, "PATCH", path, { tokens_not_before: "2026-01-01T00:00:00Z" }],
+      [admin, "PATCH", path, { tokens_not_before: "2026-01-01T03:00:00.5+01:00" }],
+      [platform, "PATCH", path, { retention_days: 30 }],
+      [platform, "PATCH", path, { retention_days: 20 }],
+      [platform, "PATCH", path, { retention_days: 365 }],
+      [admin, "POST", `${path}/keys`, { name: "k", roles: ["writer"], expires_at: inAnHour }],
+      [admin, "POST", "/api/v1/logs/export", {}],
+    ];
+    for (const [by, method, to, body] of changes)
+      expect((await by.call(method, to, body)).status, to).toBeLessThan(300);
+    await rowsOf(sql`update export_pipelines set status = 'DONE' where tenant_id = ${tenant}`);
+    expect((await admin.call("DELETE", "/api/v1/logs/cleanup")).status).toBe(200);
+    await vi.waitFor(async () =>
+      expect(await actionsOf(tenant)).toContain("audit_log.logs_removed"),
+    );
+    const told = (await ownLogs(tenant)).map(({ action, metadata, before_state, after_state }) => ({
+      action,
+      times:
+        JSON.stringify([metadata, before_state, after_state]).match(/"\d{4}-\d\d[^"]*"/g) ?? [],
+    }));
+    const withTimes = new Set(
+      told.filter(({ times }) => times.length > 0).map((log) => log.action),
+    );
+    expect([...withTimes]).toEqual([
+      "audit_log.settings_changed",
+      "audit_log.key_created",
+      "audit_log.cleanup_started",
+      "audit_log.logs_removed",
+    ]);
+    const times = told.flatMap((log) => log.times);
+    for (const time of times) expect(time).toMatch(/^"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"$/);
+    expect(times).toContain('"2026-01-01T02:00:00.500Z"');
   });
 
   test("of keys is recorded, without the key", async () => {
