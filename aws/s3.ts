@@ -45,13 +45,7 @@ export function connectS3(
   retryMs = firstBackoffMs,
   onCall: (call: S3Call) => void = () => {},
 ) {
-  const aws = new AwsClient({
-    accessKeyId: config.accessKeyId,
-    secretAccessKey: config.secretAccessKey,
-    region: config.region,
-    service: "s3",
-    retries: 0,
-  });
+  const aws = signer(config);
 
   async function once(
     action: string,
@@ -248,18 +242,15 @@ export function connectS3(
 
 /** True when the export bucket is there and the keys may see it. */
 export async function bucketAnswers(config: S3Config, timeoutMs: number): Promise<boolean> {
-  const aws = new AwsClient({
-    accessKeyId: config.accessKeyId,
-    secretAccessKey: config.secretAccessKey,
-    region: config.region,
-    service: "s3",
-    retries: 0,
-  });
-  const response = await aws.fetch(bucketUrl(config), {
+  const response = await signer(config).fetch(bucketUrl(config), {
     method: "HEAD",
     signal: AbortSignal.timeout(timeoutMs),
   });
   return response.ok;
+}
+
+function signer({ accessKeyId, secretAccessKey, region }: S3Config): AwsClient {
+  return new AwsClient({ accessKeyId, secretAccessKey, region, service: "s3", retries: 0 });
 }
 
 /** Of AWS itself the bucket's own host, but where its certificate does not hold; elsewhere a path. */

@@ -1,7 +1,7 @@
 import { type SQL, sql } from "drizzle-orm";
 
 /** The form of every time that leaves the service, of a timestamp in UTC: RFC 3339 with milliseconds. */
-export const timeForm = `'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'`;
+const timeForm = `'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'`;
 
 /** A timestamptz as text of that form; null of null. What Postgres makes of one by itself is `+00:00` at its end. */
 export const timeText = (at: SQL): SQL =>

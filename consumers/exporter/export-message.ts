@@ -118,7 +118,11 @@ async function withSignsOfLife(work: Work): Promise<SliceEnd> {
       .then(() => work.sqs.retryLater(work.queueUrl, extended))
       .catch((error: unknown) => {
         if (error instanceof ExportLost) lost = error;
-        else work.logger.warning("sign_of_life_failed", { reason: reasonOf(error) });
+        else
+          work.logger.warning("sign_of_life_failed", {
+            export_id: work.row.id,
+            reason: reasonOf(error),
+          });
       });
   }, signOfLifeMs);
   const check = () => {

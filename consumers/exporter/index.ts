@@ -4,15 +4,14 @@ import { connectSqs, type ReceivedMessage } from "../../aws/sqs.ts";
 import { connectDatabase } from "../../db/client.ts";
 import { parseExportMessage } from "../../events/messages.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
-import { reasonOf } from "../../platform/errors.ts";
 import { withHopTimes } from "../../platform/hop-times.ts";
 import { createLogger } from "../../platform/logger.ts";
-import { firstPoller } from "../../platform/poller-names.ts";
 import { s3Log } from "../../platform/s3-log.ts";
 import { workerSections } from "../../platform/worker-sections.ts";
 import { connectSearch } from "../../search/client.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
 import type { Outcome } from "../settle-messages.ts";
+import { watchQueue } from "../watch-queue.ts";
 import { partBuffers } from "./part-cutter.ts";
 import { exportMessage, type ExportTools } from "./export-message.ts";
 
@@ -124,16 +123,9 @@ export class ExportPoller extends QueuePoller {
 }
 
 export default {
-  /** The watchdog: wakes the poller where messages wait, whatever put it to sleep. */
   async scheduled(_controller, env) {
     const config = parseConfig(env, sections);
     const logger = createLogger(loggerName, config.logLevel);
-    try {
-      const sqs = requireSection(config, "sqs");
-      const { waiting } = await connectSqs(sqs).depth(sqs.exportQueueUrl);
-      if (waiting > 0) await env.EXPORT_POLLER.getByName(firstPoller).wake();
-    } catch (error) {
-      logger.error("watchdog_failed", { reason: reasonOf(error) });
-    }
+    await watchQueue("exportQueueUrl", env.EXPORT_POLLER, config, logger);
   },
 } satisfies ExportedHandler<Env>;

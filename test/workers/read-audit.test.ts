@@ -207,7 +207,7 @@ describe("the level of a tenant", () => {
   test("is judged where the log is stored, whatever an isolate knew", async () => {
     const tenant = newTenant();
     await platform.post("/api/v1/tenants", { id: tenant, read_audit: "changes" });
-    const toRecord = await readToRecord(tenant);
+    const toRecord = readToRecord(tenant);
     expect(await recordRead(ownerOf(), scopeOf(tenant), toRecord)).toEqual({
       id: undefined,
       leftMs: undefined,
@@ -239,7 +239,7 @@ describe("the level of a tenant", () => {
 
 const scopeOf = (tenantId: string) => ({ tenantId, userId: null });
 
-async function readToRecord(tenant: string, mac: string = crypto.randomUUID()) {
+function readToRecord(tenant: string, mac: string = crypto.randomUUID()) {
   const requester = {
     user_id: "nora",
     actor_type: "user",
@@ -250,7 +250,7 @@ async function readToRecord(tenant: string, mac: string = crypto.randomUUID()) {
   const event: OwnEvent = { action: "audit_log.searched", resource_type: "audit_log" };
   const secrets = { hashSecret: "0".repeat(32), extraKeys: [] };
   const masking = { mask: tenantMask(null, tenant, secrets), hashSecret: secrets.hashSecret };
-  const log = await ownLog(event, requester, {
+  const log = ownLog(event, requester, {
     tenantId: tenant,
     recordedBy: ownRecorder,
     ...masking,
@@ -267,7 +267,7 @@ describe("equal reads", () => {
 
   test("that ask at once, wherever they are, are recorded once", async () => {
     const tenant = newTenant();
-    const toRecord = await readToRecord(tenant);
+    const toRecord = readToRecord(tenant);
     const results = await Promise.all(
       Array.from({ length: 20 }, () => recordRead(ownerOf(), scopeOf(tenant), toRecord)),
     );
@@ -281,7 +281,7 @@ describe("equal reads", () => {
 
   test("are recorded again a minute after the last, and not before", async () => {
     const tenant = newTenant();
-    const toRecord = await readToRecord(tenant);
+    const toRecord = readToRecord(tenant);
     await recordRead(ownerOf(), scopeOf(tenant), toRecord);
     await age(tenant, 55);
     const early = await recordRead(ownerOf(), scopeOf(tenant), toRecord);
@@ -372,7 +372,7 @@ describe("equal reads", () => {
 
   test("leave a note for an hour, and no longer", async () => {
     const tenant = newTenant();
-    await recordRead(ownerOf(), scopeOf(tenant), await readToRecord(tenant));
+    await recordRead(ownerOf(), scopeOf(tenant), readToRecord(tenant));
     const notes = () => rowsOf(sql`select 1 as n from read_audits where tenant_id = ${tenant}`);
     await removeOldKeys(ownerOf(), Date.now() + 5_000);
     expect(await notes()).toHaveLength(1);
@@ -774,7 +774,7 @@ describe("the role of platform admins", () => {
   test("sees no tenant's notes of reads, and the API only its own tenant's", async () => {
     const [mine, theirs] = [newTenant(), newTenant()];
     for (const tenant of [mine, theirs])
-      await recordRead(ownerOf(), scopeOf(tenant), await readToRecord(tenant));
+      await recordRead(ownerOf(), scopeOf(tenant), readToRecord(tenant));
     expect(await refusal(sql`select 1 from read_audits`)).toBe("42501");
     const db = ownerOf();
     const [found] = await inTenant(db, { tenantId: mine, userId: null }, [

@@ -54,7 +54,7 @@ async function ask(tenantId: string, sub = "alice"): Promise<RetentionRun> {
   const hashSecret = "0".repeat(32);
   const mask = tenantMask(null, tenantId, { hashSecret, extraKeys: [] });
   const recording = { tenantId, recordedBy: ownRecorder, mask, hashSecret };
-  const log = await ownLog(event, requester, recording);
+  const log = ownLog(event, requester, recording);
   const { run } = await askForRemoval(db, { tenantId, userId: null }, 90, log);
   if (!run) throw new Error("under a hold");
   return run;

@@ -64,7 +64,7 @@ export const retryExport: RouteHandler<typeof retryExportRoute, AppEnv> = async 
   const db = connectDatabase(requireSection(config, "database"));
   const key = await idempotencyKeyOf(c, `/logs/export/${id.toLowerCase()}/retry`);
   const retried = await withSettings(readScope(caller), async (settings, scope) => {
-    const log = await ownLogOf(c, caller.tenantId, settings, {
+    const log = ownLogOf(c, caller.tenantId, settings, {
       action: "audit_log.export_retried",
       resource_type: "export",
     });

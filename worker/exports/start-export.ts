@@ -62,7 +62,7 @@ export const startExport: RouteHandler<typeof startExportRoute, AppEnv> = async 
   const kind = { format, compression, columns };
   const askedText = memberText(await c.req.text(), "filters") ?? "{}";
   const db = connectDatabase(requireSection(config, "database"));
-  const filter = await logFilter(asked.filters, caller.tenantId, config);
+  const filter = logFilter(asked.filters, caller.tenantId, config);
   const hashedToo = orItsHash(filter, caller.tenantId, config);
   const filters = storableFilter(hashedToo, recordingOf(caller, config, defaultSettings).mask);
   const key = await keyOrOwn(c, path);
@@ -74,7 +74,7 @@ export const startExport: RouteHandler<typeof startExportRoute, AppEnv> = async 
       shownFilters: shownFiltersOf(askedText, mask),
       requestedBy: caller.sub,
     };
-    const log = await ownLogOf(c, caller.tenantId, settings, {
+    const log = ownLogOf(c, caller.tenantId, settings, {
       action: "audit_log.export_started",
       resource_type: "export",
       metadata: { filters: ownFiltersOf(askedText, mask), ...kind },

@@ -12,6 +12,7 @@ import {
 import { settleRun } from "../../db/retention-runs.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
+import { count, time } from "../answer-fields.ts";
 import { readScope } from "../auth/caller.ts";
 import type { AppEnv } from "../env.ts";
 import { ownLogOf, publishOwnLog } from "../own-log.ts";
@@ -28,14 +29,10 @@ const answer = z
   .object({
     data: z
       .object({
-        deleted: z
-          .int()
-          .nonnegative()
-          .openapi({
-            description:
-              "Logs that this request removed; with dry_run, logs that would be removed.",
-            examples: [1200],
-          }),
+        deleted: count(
+          "Logs that this request removed; with dry_run, logs that would be removed.",
+          1200,
+        ),
         deleted_is_lower_bound: z
           .literal(true)
           .optional()
@@ -43,10 +40,7 @@ const answer = z
             description: "With dry_run, where there were too many to count: there are more.",
             examples: [true],
           }),
-        cutoff: z.iso.datetime().openapi({
-          description: "Logs that were stored before it are too old.",
-          examples: ["2026-01-31T09:30:00.250Z"],
-        }),
+        cutoff: time("Logs that were stored before it are too old."),
         complete: z.boolean().openapi({
           description:
             "Whether none is left from before the cutoff; with dry_run, whether all were counted. If not, the service goes on by itself.",
@@ -97,7 +91,7 @@ export const cleanUpLogs: RouteHandler<typeof cleanUpLogsRoute, AppEnv> = async 
     return c.json({ data: { ...data, deleted_is_lower_bound: true as const } }, 200);
   }
   const { run, ownId } = await withSettings(scope, async (settings, scope) => {
-    const log = await ownLogOf(c, caller.tenantId, settings, {
+    const log = ownLogOf(c, caller.tenantId, settings, {
       action: "audit_log.cleanup_started",
       resource_type: "audit_log",
     });

@@ -9,6 +9,7 @@ import { deadLetterId, type DeadLetterQueue, deadLetterQueues } from "../../even
 import { exportMessageFor, indexMessagesFor, type MessageToSend } from "../../events/messages.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
+import { count } from "../answer-fields.ts";
 import type { AppEnv } from "../env.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
 import { publishAll } from "../logs/publish-logs.ts";
@@ -47,11 +48,6 @@ const redriveRequest = z
   })
   .openapi("Redrive", { description: "What to try again." });
 
-const count = (description: string, example: number) =>
-  z
-    .int()
-    .nonnegative()
-    .openapi({ description, examples: [example] });
 const answer = z
   .object({
     data: z

@@ -20,11 +20,11 @@ export async function redriveRecords(
   );
   const tenantIds = new Set(letters.flatMap(({ tenantId }) => tenantId ?? []));
   const settings = await readSettings(db, [...tenantIds]);
-  const records = [...subjects.values()].map(async (of): Promise<RedriveRecord[]> => {
+  return [...subjects.values()].flatMap((of): RedriveRecord[] => {
     const { tenantId = null, exportId = null } = of[0] ?? {};
     const known = tenantId === null ? undefined : settings.get(tenantId);
     if (tenantId === null || !known) return [];
-    const log = await ownLogOf(c, tenantId, known, {
+    const log = ownLogOf(c, tenantId, known, {
       action: "audit_log.dead_letters_redriven",
       ...(exportId === null
         ? { resource_type: "audit_log" }
@@ -32,5 +32,4 @@ export async function redriveRecords(
     });
     return [{ tenantId, ids: of.map(({ id }) => id), log }];
   });
-  return (await Promise.all(records)).flat();
 }
