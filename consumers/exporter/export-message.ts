@@ -201,9 +201,11 @@ async function interrupted(work: Work, error: unknown): Promise<Outcome> {
 
 const backoffSeconds = (tries: number) => Math.round(2 ** tries * (1 + Math.random()));
 
+/** While another works on the export, what S3 has of it is that one's; once it is over, what is left is this one's. */
 async function letGo(work: Work, { to }: ExportLost): Promise<Outcome> {
   logWork(work, to === "cancel" ? "cancelled" : "overtaken", {});
-  if (to === "cancel") await cleanUpNow(work);
+  const row = await readWork(work.db, work.claim);
+  if (row && isOver(row)) await cleanUp(work, row);
   return { message: work.message, to: "delete" };
 }
 
