@@ -83,4 +83,10 @@ describe("a call of S3", () => {
     await refusal(s3.completeUpload("key", "upload", [{ number: 1, etag: '"e"' }]));
     expect(callsOf(fetch)).toHaveLength(1);
   });
+
+  test("to complete an upload has failed where its answer is 200 and ends before it says so", async () => {
+    answers(() => new Response("<?xml version='1.0'?>\n   \n"));
+    const asked = s3.completeUpload("key", "upload", [{ number: 1, etag: '"e"' }]);
+    expect(await refusal(asked)).toMatchObject({ name: "S3Error", isPassing: true });
+  });
 });
