@@ -137,13 +137,26 @@ describe("an export", () => {
     const { text } = await exported(caller, { columns: ["description", "metadata"] });
     const stored = JSON.stringify({ ...metadata, nul: "\ufffd", lone: "\ufffd" });
     expect(text).toBe(
-      `description,metadata\r\n"lone \ufffd and \ufffd","${stored.replaceAll('"', '""')}"\r\n`,
+      `description,metadata\r\nlone \ufffd and \ufffd,"${stored.replaceAll('"', '""')}"\r\n`,
     );
     const lines = await exported(caller, {
       format: "jsonl",
       filters: { resource_type: "document" },
     });
     expect(`{"data":${lines.text.trimEnd()}}`).toBe((await caller.get(`/api/v1/logs/${id}`)).text);
+  });
+
+  test("has also values that look like what Postgres puts between them", async () => {
+    const caller = callerOf(workers, { tenant_id: newTenant() });
+    const hostile = { description: "\u007F\u007F", resource_name: "\u2400", user_id: "a\u007Fb" };
+    await caller.create(hostile);
+    await caller.create({ description: "plain" });
+    const columns = ["description", "resource_name", "user_id"];
+    const filters = { resource_type: "document" };
+    const csv = await exported(caller, { columns, filters });
+    expect(csv.text.split("\r\n").slice(1, 2)).toEqual(['"\u007F\u007F",\u2400,"a\u007Fb"']);
+    const { text } = await exported(caller, { columns, filters, format: "jsonl" });
+    expect(JSON.parse(text.split("\n")[0] ?? "")).toEqual(hostile);
   });
 
   test("never has a log of another tenant, nor one that was stored after it was asked for", async () => {
