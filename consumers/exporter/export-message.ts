@@ -98,8 +98,9 @@ async function notClaimed(
 ): Promise<Outcome> {
   if (isOver(row)) {
     await cleanUp(tools, row);
-    // Who failed it may have died before its message was buried.
-    return row.status === "FAILED" && message.receiveCount > 1
+    // Who failed it may have died before its message was buried. One that cannot be must not come for ever.
+    const isUnburied = message.receiveCount > 1 && message.receiveCount <= lastReceive;
+    return row.status === "FAILED" && isUnburied
       ? { message, to: "dead-letter", body: message.body, reason: row.errorMessage ?? "it failed" }
       : { message, to: "delete" };
   }
