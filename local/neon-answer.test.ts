@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Answer, answerJson } from "./neon-answer.ts";
+import { type Answer, answerJson, type JsonAnswer } from "./neon-answer.ts";
 
 const fields = [{ name: "a" }, { name: 'the "other"' }].map(({ name }, n) => ({
   name,
@@ -24,7 +24,12 @@ const answer = fc
   .array(fc.tuple(value, value), { maxLength: 4 })
   .map((rows): Answer => ({ fields, command: "SELECT", rowCount: rows.length, rows }));
 
-const parsed = (chunks: Buffer[]): unknown => JSON.parse(Buffer.concat(chunks).toString());
+/** Gives its buffer back, so that each answer is written over another. */
+function parsed({ bytes, release }: JsonAnswer): unknown {
+  const text = new TextDecoder().decode(bytes);
+  release();
+  return JSON.parse(text);
+}
 
 test("an answer is read as JSON with every value as it was, however long", () => {
   fc.assert(

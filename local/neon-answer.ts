@@ -1,4 +1,5 @@
 import type { FieldDef } from "pg";
+import { BufferPool } from "../platform/buffer-pool.ts";
 
 /** What a statement gave, as SQL over HTTP tells it. */
 export type Answer = {
@@ -26,61 +27,73 @@ function codeOf(character = ""): number {
 const quote = codeOf('"');
 const backslash = codeOf("\\");
 const encoder = new TextEncoder();
-let [plain, escaped] = [new Uint8Array(0), new Uint8Array(0)];
+/** Where a long value is in UTF-8 while it is written. */
+let plain = new Uint8Array(0);
+/** A UTF-16 unit becomes at most so many bytes of UTF-8, and each of those at most so many of JSON. */
+const [mostOfUnit, mostOfByte] = [3, 6];
+const buffers = new BufferPool(16 * 1024 * 1024);
+const firstLength = 64 * 1024;
 
-/** A text as JSON. Postgres gives no lone surrogates, which JSON would have to escape. */
-function longJson(text: string): Buffer {
-  // A UTF-16 unit becomes three bytes at most, and a byte six.
-  if (plain.length < text.length * 3) {
-    plain = new Uint8Array(text.length * 3);
-    escaped = new Uint8Array(plain.length * 6 + 2);
-  }
-  const { written } = encoder.encodeInto(text, plain);
-  const [from, to] = [plain, escaped];
-  let at = 0;
-  to[at++] = quote;
-  for (let i = 0; i < written; i++) {
-    const byte = from[i] ?? 0;
-    const letter = escapes[byte] ?? 0;
-    if (letter === 0) to[at++] = byte;
-    else {
-      to[at++] = backslash;
-      to[at++] = letter;
-      if (letter === byNumber) {
-        encoder.encodeInto(byte.toString(16).padStart(4, "0"), to.subarray(at));
-        at += 4;
-      }
-    }
-  }
-  to[at++] = quote;
-  return Buffer.from(to.subarray(0, at));
-}
-
-/** JSON that grows: short texts in one, and long ones by their bytes. */
+/** JSON in UTF-8 that grows in a buffer, which is used again. */
 class JsonBytes {
-  readonly chunks: Buffer[] = [];
-  #text = "";
+  #bytes = buffers.take(firstLength) ?? new Uint8Array(firstLength);
+  #length = 0;
 
   add(json: string): void {
-    this.#text += json;
+    this.#makeRoom(json.length * mostOfUnit);
+    this.#length += encoder.encodeInto(json, this.#bytes.subarray(this.#length)).written;
   }
 
   addValue(value: string | null | undefined): void {
     if (value == null || value.length < longText) this.add(JSON.stringify(value ?? null));
-    else this.chunks.push(this.#taken(), longJson(value));
+    else this.#addLong(value);
   }
 
-  end(): Buffer[] {
-    this.chunks.push(this.#taken());
-    return this.chunks;
+  /** Postgres gives no lone surrogates, which JSON would have to escape. */
+  #addLong(text: string): void {
+    if (plain.length < text.length * mostOfUnit) plain = new Uint8Array(text.length * mostOfUnit);
+    const { written } = encoder.encodeInto(text, plain);
+    this.#makeRoom(written * mostOfByte + 2);
+    const [from, to] = [plain, this.#bytes];
+    let at = this.#length;
+    to[at++] = quote;
+    for (let i = 0; i < written; i++) {
+      const byte = from[i] ?? 0;
+      const letter = escapes[byte] ?? 0;
+      if (letter === 0) to[at++] = byte;
+      else {
+        to[at++] = backslash;
+        to[at++] = letter;
+        if (letter === byNumber) {
+          encoder.encodeInto(byte.toString(16).padStart(4, "0"), to.subarray(at));
+          at += 4;
+        }
+      }
+    }
+    to[at++] = quote;
+    this.#length = at;
   }
 
-  #taken(): Buffer {
-    const taken = Buffer.from(this.#text);
-    this.#text = "";
-    return taken;
+  #makeRoom(more: number): void {
+    const length = this.#length + more;
+    if (length <= this.#bytes.length) return;
+    const larger = buffers.take(length) ?? new Uint8Array(Math.max(length, this.#bytes.length * 2));
+    larger.set(this.#bytes.subarray(0, this.#length));
+    buffers.give(this.#bytes);
+    this.#bytes = larger;
+  }
+
+  end(): JsonAnswer {
+    const whole = this.#bytes;
+    return { bytes: whole.subarray(0, this.#length), release: () => buffers.give(whole) };
   }
 }
+
+export type JsonAnswer = {
+  bytes: Uint8Array;
+  /** To be called when the bytes are not needed any more: a later answer takes their place. */
+  release: () => void;
+};
 
 function addAnswer(to: JsonBytes, { rows, ...about }: Answer, asArrays: boolean): void {
   const names = about.fields.map(({ name }) => JSON.stringify(name));
@@ -103,7 +116,7 @@ function addAnswer(to: JsonBytes, { rows, ...about }: Answer, asArrays: boolean)
  *
  * @param asArrays rows as arrays, else as objects by the names of their columns
  */
-export function answerJson(answers: Answer | readonly Answer[], asArrays: boolean): Buffer[] {
+export function answerJson(answers: Answer | readonly Answer[], asArrays: boolean): JsonAnswer {
   const json = new JsonBytes();
   if ("rows" in answers) addAnswer(json, answers, asArrays);
   else {

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { DatabaseError, type PoolClient, type QueryResult } from "pg";
-import { type Answer, answerJson } from "./neon-answer.ts";
+import { type Answer, answerJson, type JsonAnswer } from "./neon-answer.ts";
 import { Pools, terminate } from "./neon-pools.ts";
 import { beginStatement, readBody, readRequest, RequestError } from "./neon-request.ts";
 import type { NeonRequest, Statement } from "./neon-request.ts";
@@ -91,20 +91,17 @@ function describeError(error: unknown): { status: number; body: Record<string, u
 }
 
 function send(response: ServerResponse, status: number, body: unknown): void {
-  sendJson(response, status, [Buffer.from(JSON.stringify(body))]);
+  sendJson(response, status, { bytes: Buffer.from(JSON.stringify(body)), release() {} });
 }
 
-function sendJson(response: ServerResponse, status: number, chunks: readonly Buffer[]): void {
-  if (response.destroyed || response.headersSent) return;
+function sendJson(response: ServerResponse, status: number, { bytes, release }: JsonAnswer): void {
+  if (response.destroyed || response.headersSent) return release();
+  response.once("close", release);
   response.writeHead(status, {
     "content-type": "application/json",
-    "content-length": chunks.reduce((sum, { length }) => sum + length, 0),
+    "content-length": bytes.length,
   });
-  // One write to the socket for all of them.
-  response.cork();
-  for (const chunk of chunks) response.write(chunk);
-  response.uncork();
-  response.end();
+  response.end(bytes);
 }
 
 async function answer(

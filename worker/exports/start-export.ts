@@ -22,6 +22,7 @@ import { optionalJsonBody } from "../middleware/json-body.ts";
 import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { withSettings } from "../tenants/known-settings.ts";
+import { auditLinks } from "./audit-links.ts";
 import { answerOf, exportAnswer, exportLocation } from "./export-answer.ts";
 import { exportRequest, maxExportBytes } from "./export-request.ts";
 import { publishExport } from "./publish-export.ts";
@@ -88,5 +89,7 @@ export const startExport: RouteHandler<typeof startExportRoute, AppEnv> = async 
   if (row.status === "PENDING") publishExport(c, row.id);
   publishOwnLog(c, caller.tenantId, ownId);
   c.header("Location", `/api/v1/logs/export/${row.id}`);
-  return c.json({ data: await answerOf(row, config) }, 202);
+  const data = await answerOf(row, config);
+  auditLinks(c, [data]);
+  return c.json({ data }, 202);
 };

@@ -1,4 +1,5 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { connectDatabase, type Database } from "../../db/client.ts";
 import { removeOldLogs } from "../../db/remove-old-logs.ts";
 import { repeatable } from "../../db/repeatable.ts";
@@ -7,8 +8,8 @@ import {
   countRemovable,
   readRemovable,
   type RetentionRun,
-  settleRun,
 } from "../../db/retention.ts";
+import { settleRun } from "../../db/retention-runs.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
@@ -106,7 +107,7 @@ export const cleanUpLogs: RouteHandler<typeof cleanUpLogsRoute, AppEnv> = async 
   if (!run) throw underHold(0);
   const { removed, state, cutoff } = await removeOldLogs(db, run, Date.now() + removeMs);
   event["logs_removed"] = removed;
-  c.executionCtx.waitUntil(settle(c.var, db, run, state));
+  c.executionCtx.waitUntil(settle(c, db, run, state));
   // By this the service knows that something happens: the cron of a sleeping one comes every 15 minutes.
   c.executionCtx.waitUntil(wakePoller(c, "LOG_POLLER").catch(() => {}));
   if (state === "held") throw underHold(removed);
@@ -125,13 +126,14 @@ function underHold(removed: number): ApiError {
 
 /** Where this fails, the cron finds in a minute that the run is over, or goes on with it. */
 async function settle(
-  { logger, caller }: AppEnv["Variables"],
+  c: Context<AppEnv>,
   db: Database,
   run: RetentionRun,
   state: Parameters<typeof settleRun>[2],
 ): Promise<void> {
+  const { logger, caller } = c.var;
   try {
-    await settleRun(db, run, state);
+    publishOwnLog(c, caller.tenantId, await settleRun(db, run, state));
   } catch (error) {
     logger.warning("cleanup_not_settled", {
       tenant_id: caller.tenantId,

@@ -153,12 +153,14 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
   // An ascending list never ends: it is asked again, and goes on with what came since.
   const next = query.order === "asc" ? (last ?? firstIdAt(0)) : found.hasMore ? last : undefined;
   c.var.event["source"] = found.source;
+  // The total of a cursor is what the caller says: of such a page only what it has is known.
+  const seen = found.total ?? { count: found.logs.length, isLowerBound: true };
   auditSearch(c, scope, mark.readAudit, {
     action: "audit_log.searched",
     filter: asked,
     found: {
-      results: total.count,
-      ...(total.isLowerBound ? { results_are_lower_bound: true } : {}),
+      results: seen.count,
+      ...(seen.isLowerBound ? { results_are_lower_bound: true } : {}),
       source: found.source,
     },
   });
