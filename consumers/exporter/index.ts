@@ -34,6 +34,10 @@ function exportsHere(): number {
   return underWay.size;
 }
 
+/** A message waits so long for a place, which is half of the time for which no one else sees it. */
+const placeTimeoutMs = 60_000;
+const placeEveryMs = 100;
+
 /** Requests of one alarm after which nothing more is received. */
 const maxRequests = 500;
 /** Of an export's claim, its checks, its end and its message. */
@@ -87,17 +91,29 @@ export class ExportPoller extends QueuePoller {
     return { outcomes };
   }
 
-  private async export(message: ReceivedMessage): Promise<Outcome> {
-    const work = withHopTimes(() => exportMessage(message, this.tools(message)));
-    underWay.set(work, Date.now());
-    const place: Promise<void> = Promise.allSettled([work]).then(() => {
-      underWay.delete(work);
-      this.running.delete(place);
-      return undefined;
-    });
-    this.running.add(place);
+  private export(message: ReceivedMessage): Promise<Outcome> {
     this.spent.requests += requestsAround;
-    return work.catch((error: unknown): Outcome => ({ message, to: "give-back", error }));
+    const outcome = this.exportInPlace(message);
+    const ended: Promise<void> = outcome.then(() => void this.running.delete(ended));
+    this.running.add(ended);
+    return outcome;
+  }
+
+  /** Pollers of an isolate that receive at the same moment have more messages than there are places. */
+  private async exportInPlace(message: ReceivedMessage): Promise<Outcome> {
+    for (const until = Date.now() + placeTimeoutMs; exportsHere() >= maxExports;) {
+      if (Date.now() > until) return { message, to: "retry", delaySeconds: 1 };
+      await new Promise((resolve) => setTimeout(resolve, placeEveryMs));
+    }
+    const place = {};
+    underWay.set(place, Date.now());
+    try {
+      return await withHopTimes(() => exportMessage(message, this.tools(message)));
+    } catch (error) {
+      return { message, to: "give-back", error };
+    } finally {
+      underWay.delete(place);
+    }
   }
 
   private s3Log({ body }: ReceivedMessage) {

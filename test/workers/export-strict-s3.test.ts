@@ -149,6 +149,27 @@ describe.skipIf(missing !== "")(`an export to a strict S3 (skipped: ${missing})`
     expect(uploaded).toEqual([3, 2]);
   });
 
+  test("of which a compressed part was made again, says the bytes that its file has", async () => {
+    const { url, caller, id } = await largeExport(variables, { compression: "gzip" }, 24);
+    // Put aside again and again, its part is many members; made again it is one, and shorter.
+    const tools = toolsOf(url, { s3, sliceMs: 0, graceMs: 0 });
+    let isOver = false;
+    const overwriting: S3 = {
+      ...s3,
+      async completeUpload(key, uploadId, parts) {
+        const other = new Uint8Array(6 * 1024 * 1024);
+        const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", other)).toHex();
+        if (!isOver) await s3.uploadPart(key, uploadId, 1, other, digest);
+        isOver = true;
+        return s3.completeUpload(key, uploadId, parts);
+      },
+    };
+    const done = await workUntilOver(url, { ...tools, s3: overwriting }, caller, id);
+    const manifest = exportManifest.parse(await (await fetch(String(done.manifest_url))).json());
+    expect((await s3.head((await uploadOf(id)).key))?.bytes).toBe(manifest.bytes);
+    expect(done).toMatchObject({ status: "DONE", attempt: 1, bytes: manifest.bytes });
+  });
+
   test("cancelled in the middle, leaves nothing", async () => {
     const { url, caller, id } = await largeExport(variables);
     await work(url, toolsOf(url, { s3, sliceMs: 0 }));

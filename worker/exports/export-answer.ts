@@ -146,7 +146,9 @@ const noLinks = { file_url: null, manifest_url: null, expires_at: null };
 
 async function linksTo(objectKey: string, config: Config) {
   const s3 = connectS3(requireSection(config, "s3"));
-  const expiresAt = new Date(Date.now() + linkSeconds * 1000).toISOString();
+  // A signature holds from the second in which it was made: never said to work for longer than it does.
+  const now = Math.floor(Date.now() / 1000);
+  const expiresAt = new Date((now + linkSeconds) * 1000).toISOString();
   const [file, manifest] = await Promise.all(
     [objectKey, manifestKey(objectKey)].map((key) => s3.presignGet(key, linkSeconds)),
   );
