@@ -1,6 +1,6 @@
-import { floodPauseMs, type FloodReport, median, type Seen } from "./flood.ts";
+import { floodPauseMs, type FloodReport, type Seen } from "./flood.ts";
 import { bulkSize } from "./scenarios.ts";
-import type { Latency } from "./statistics.ts";
+import { type Latency, median } from "./statistics.ts";
 import { alignColumns, ms, percent, whole } from "./text-table.ts";
 
 const keys = ["p50", "p95", "p99"] as const satisfies (keyof Latency)[];
@@ -9,14 +9,19 @@ export function floodLines({ rounds, unlimited, connections }: FloodReport): str
   const alone = rounds.map((round) => round.alone);
   const limited = rounds.map((round) => round.limited);
   const answered = rounds.map((round) => round.answered);
-  const row = (name: string, seen: readonly Seen[]): string[] => [
+  const row = (name: string, seen: readonly Seen[], base: readonly Seen[]): string[] => [
     name,
     ...keys.map((key) => ms(median(seen.map(({ latencyMs }) => latencyMs[key])))),
-    ...keys.map((key) => ratio(seen, alone, key)),
-    percent(median(seen.map(({ apiCpu }) => apiCpu ?? Number.NaN))),
+    ...keys.map((key) => median(ratios(seen, base, key)).toFixed(2)),
+    cpuOf(seen),
     whole(median(seen.map((one) => one.floodPerSecond))),
     whole(median(seen.map((one) => one.refusedPerSecond))),
   ];
+  const besideAnswered = keys.map((key) => {
+    const all = ratios(limited, answered, key);
+    const spread = `${Math.min(...all).toFixed(2)} to ${Math.max(...all).toFixed(2)}`;
+    return `${key} ${median(all).toFixed(2)} (${spread})`;
+  });
   return [
     "",
     ...alignColumns([
@@ -28,36 +33,28 @@ export function floodLines({ rounds, unlimited, connections }: FloodReport): str
         "flood/s",
         "429/s",
       ],
-      row("alone", alone),
-      row("beside a flood", limited),
-      row("beside one that is only answered", answered),
-      row("the same as the first, without limits", [unlimited]),
+      row("alone", alone, alone),
+      row("beside a flood", limited, alone),
+      row("beside one that is only answered", answered, alone),
+      row("beside a flood, without limits", [unlimited], alone.slice(-1)),
     ]),
     "",
-    `The first flood beside the second: ${keys.map((key) => `${key} ${ratio(limited, answered, key)} × (${spread(limited, answered, key)})`).join(", ")}.`,
+    `A flood beside one that is only answered, ×: ${besideAnswered.join(", ")}.`,
     "",
     `The quiet tenant writes and reads single logs, about 40 a second. The flood: bulks of ${bulkSize} of one caller of`,
     `another tenant in the tier standard, ${connections} at a time, each sent ${floodPauseMs} ms after the last was answered or refused.`,
-    "Only answered: the same requests, to a Worker that refuses without looking, in the API's process.",
-    `×: beside alone. All are medians of ${rounds.length} rounds, in brackets the least and the most of them; without limits`,
-    "there is one. CPU: what the API's process used, of one core.",
+    "Only answered: the same requests, to a Worker in the API's process that refuses without looking.",
+    `×: beside alone in the same round. Medians of ${rounds.length} rounds, in brackets the least and the most; without limits`,
+    "there is one round. CPU: what the API's process used, of one core.",
   ];
+}
+
+function cpuOf(seen: readonly Seen[]): string {
+  const known = seen.flatMap(({ apiCpu }) => apiCpu ?? []);
+  return known.length === 0 ? "" : percent(median(known));
 }
 
 /** Each round is compared with itself: what else the machine did then meets both. */
 function ratios(seen: readonly Seen[], base: readonly Seen[], key: keyof Latency): number[] {
-  const all = median(base.map(({ latencyMs }) => latencyMs[key]));
-  return seen.map(
-    ({ latencyMs }, n) =>
-      latencyMs[key] / (seen.length === base.length ? (base[n]?.latencyMs[key] ?? all) : all),
-  );
-}
-
-function ratio(seen: readonly Seen[], base: readonly Seen[], key: keyof Latency): string {
-  return median(ratios(seen, base, key)).toFixed(2);
-}
-
-function spread(seen: readonly Seen[], base: readonly Seen[], key: keyof Latency): string {
-  const all = ratios(seen, base, key);
-  return `${Math.min(...all).toFixed(2)} to ${Math.max(...all).toFixed(2)}`;
+  return seen.map(({ latencyMs }, n) => latencyMs[key] / (base[n]?.latencyMs[key] ?? Number.NaN));
 }

@@ -7,7 +7,7 @@ import { requestText } from "./http-text.ts";
 import type { LoadResult } from "./load.ts";
 import { startLoader } from "./load-process.ts";
 import { bulkSize, makeBatches } from "./scenarios.ts";
-import { type Latency, percentile } from "./statistics.ts";
+import type { Latency } from "./statistics.ts";
 import type { Stops, System } from "./system.ts";
 import { ms } from "./text-table.ts";
 
@@ -152,9 +152,4 @@ async function makeQuietRequests(system: System, random: () => number): Promise<
 function refuseErrors({ errors, firstError }: LoadResult): void {
   if (errors > 0)
     throw new Error(`The flood met ${errors} wrong answers, the first: ${firstError}`);
-}
-
-/** Of an odd number of values the one in the middle. */
-export function median(values: readonly number[]): number {
-  return percentile(Float64Array.from(values).toSorted(), 0.5) ?? Number.NaN;
 }
