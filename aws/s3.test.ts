@@ -78,9 +78,34 @@ describe("a call of S3", () => {
     expect(callsOf(fetch)).toHaveLength(1);
   });
 
+  test("that makes an object asks for encryption, and names the file for who downloads it", async () => {
+    const kind = { contentType: "text/csv", fileName: "a.csv" };
+    const begun = "<UploadId>u</UploadId>";
+    const fetch = answers(
+      () => new Response(begun),
+      () => new Response(),
+    );
+    await s3.createUpload("key", kind);
+    await s3.putObject("key", "text", kind);
+    const sent = callsOf(fetch).map(([input]) => (input as Request).headers);
+    expect(sent).toHaveLength(2);
+    for (const headers of sent) {
+      expect(headers.get("x-amz-server-side-encryption")).toBe("AES256");
+      expect(headers.get("Content-Disposition")).toBe('attachment; filename="a.csv"');
+      expect(headers.get("Content-Type")).toBe("text/csv");
+      expect(headers.get("Authorization")).toContain("x-amz-server-side-encryption");
+    }
+  });
+
   test("to complete an upload is tried once: after a lost answer the next would say that it is gone", async () => {
     const fetch = answers(error(503, "SlowDown"));
     await refusal(s3.completeUpload("key", "upload", [{ number: 1, etag: '"e"' }]));
     expect(callsOf(fetch)).toHaveLength(1);
+  });
+
+  test("to complete an upload has failed where its answer is 200 and ends before it says so", async () => {
+    answers(() => new Response("<?xml version='1.0'?>\n   \n"));
+    const asked = s3.completeUpload("key", "upload", [{ number: 1, etag: '"e"' }]);
+    expect(await refusal(asked)).toMatchObject({ name: "S3Error", isPassing: true });
   });
 });

@@ -45,13 +45,7 @@ export function connectS3(
   retryMs = firstBackoffMs,
   onCall: (call: S3Call) => void = () => {},
 ) {
-  const aws = new AwsClient({
-    accessKeyId: config.accessKeyId,
-    secretAccessKey: config.secretAccessKey,
-    region: config.region,
-    service: "s3",
-    retries: 0,
-  });
+  const aws = signer(config);
 
   async function once(
     action: string,
@@ -165,7 +159,11 @@ export function connectS3(
       const body = `<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${listed.join("")}</CompleteMultipartUpload>`;
       const headers = { "Content-Type": "application/xml", "If-None-Match": "*" };
       const init = { method: "POST", body, headers };
-      await once("CompleteMultipartUpload", urlOf(key, { uploadId }), init, completeTimeoutMs);
+      const action = "CompleteMultipartUpload";
+      const { text } = await once(action, urlOf(key, { uploadId }), init, completeTimeoutMs);
+      // S3 sends 200 and white space while it works: an answer that ends there says nothing.
+      if (!text.includes("<CompleteMultipartUploadResult"))
+        throw new S3Error(action, "no result", 500);
     },
 
     /** Ends an upload and removes its parts. One that is gone already is no error. */
@@ -248,18 +246,15 @@ export function connectS3(
 
 /** True when the export bucket is there and the keys may see it. */
 export async function bucketAnswers(config: S3Config, timeoutMs: number): Promise<boolean> {
-  const aws = new AwsClient({
-    accessKeyId: config.accessKeyId,
-    secretAccessKey: config.secretAccessKey,
-    region: config.region,
-    service: "s3",
-    retries: 0,
-  });
-  const response = await aws.fetch(bucketUrl(config), {
+  const response = await signer(config).fetch(bucketUrl(config), {
     method: "HEAD",
     signal: AbortSignal.timeout(timeoutMs),
   });
   return response.ok;
+}
+
+function signer({ accessKeyId, secretAccessKey, region }: S3Config): AwsClient {
+  return new AwsClient({ accessKeyId, secretAccessKey, region, service: "s3", retries: 0 });
 }
 
 /** Of AWS itself the bucket's own host, but where its certificate does not hold; elsewhere a path. */

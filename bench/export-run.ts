@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import type { Client } from "./client.ts";
+import { bucketProgram } from "./counting-bucket.ts";
 import { cpuSeconds, cpuSecondsOfTree, findChild } from "./process-cpu.ts";
 import type { System } from "./system.ts";
 
@@ -28,7 +29,7 @@ export type ExportCpu = {
   postgres: number | undefined;
   /** This process, which holds the SQL-over-HTTP endpoint. */
   sqlEndpoint: number;
-  /** The stand-in for SQS and S3. */
+  /** The bucket that only counts. */
   s3: number | undefined;
 };
 
@@ -68,7 +69,7 @@ export function postgresCpu(): number | undefined {
 }
 
 function cpuNow({ exporter }: System): ExportCpu {
-  const s3 = findChild("aws-server");
+  const s3 = findChild(bucketProgram);
   const own = process.cpuUsage();
   return {
     exporter: cpuSeconds(exporter.pid),

@@ -5,7 +5,7 @@ import { readResponse, type HttpResponse } from "./http-text.ts";
 import { busyBetween, cpuSeconds, machineTime } from "./process-cpu.ts";
 import { latencyOf } from "./statistics.ts";
 
-export const loadJob = z.object({
+const loadJob = z.object({
   port: z.int(),
   connections: z.int().positive(),
   /** Between an answer and the connection's next request. */

@@ -7,6 +7,7 @@ import { bundleWorker, readRateLimits } from "../local/workerd/bundle-worker.ts"
 import { startWorkerd, type Workerd } from "../local/workerd/start-workerd.ts";
 import type { WorkerService } from "../local/workerd/workerd-config.ts";
 import { firstPoller } from "../platform/poller-names.ts";
+import { startCountingBucket } from "./counting-bucket.ts";
 import { wakeRelay, wakeTarget } from "./wake-relay.ts";
 
 export type System = {
@@ -48,11 +49,13 @@ export async function startSystem(
 ): Promise<System> {
   const dir = await mkdtemp(join(tmpdir(), "audit-log-bench-"));
   stops.push(() => rm(dir, { recursive: true, force: true }));
+  const bucket = await startCountingBucket();
+  stops.push(() => bucket.stop());
   const backends = await startBackends({
     dataDir: join(dir, "data"),
     persistent: false,
     // Not this process's environment: a benchmark must not write into a database that someone uses.
-    environment: {},
+    environment: { AWS_ENDPOINT_URL: bucket.url },
     onProgress,
   });
   stops.push(() => backends.stop());

@@ -60,7 +60,7 @@ export async function createApiKey(
   const { tenantId } = scope;
   const isOurs = and(eq(apiKeys.tenantId, tenantId), isNull(apiKeys.revokedAt));
   const fields = sql`jsonb_build_object('resource_id', made.id)`;
-  const [, , , made] = await withMonth(db, scope, () =>
+  const [, , , made, keys] = await withMonth(db, scope, () =>
     inTenant(db, scope, [
       ...beginWrite(db, scope),
       // Two that make a key at once count one after the other.
@@ -75,24 +75,29 @@ export async function createApiKey(
           returning id
         ), ${storeOwnLog(scope, log, { from: sql`made`, fields })}
         select own.id, made.id as key_id from own, made`),
+      // In the same transaction: nobody may be told that it failed while the key is there.
+      selectKeys(db, scope),
     ]),
   );
   const [first] = made.rows;
   if (first === undefined) return undefined;
   const { id: ownId, key_id: id } = madeRow.parse(first);
-  const row = (await listApiKeys(db, scope)).find((key) => key.id === id);
+  const row = keys.find((key) => key.id === id);
   return row && { row, ownId };
 }
 
 /** The tenant's keys that are not revoked, the oldest first. */
 export async function listApiKeys(db: Database, scope: TenantScope): Promise<ApiKeyRow[]> {
-  const query = db
+  const [rows] = await inTenant(db, scope, [selectKeys(db, scope)]);
+  return rows;
+}
+
+function selectKeys(db: Database, { tenantId }: TenantScope) {
+  return db
     .select(getTableColumns(apiKeys))
     .from(apiKeys)
-    .where(and(eq(apiKeys.tenantId, scope.tenantId), isNull(apiKeys.revokedAt)))
+    .where(and(eq(apiKeys.tenantId, tenantId), isNull(apiKeys.revokedAt)))
     .orderBy(asc(apiKeys.createdAt), asc(apiKeys.id));
-  const [rows] = await inTenant(db, scope, [query]);
-  return rows;
 }
 
 /** @returns the key, now revoked; undefined where the tenant has no such key, or it is revoked already */

@@ -23,7 +23,7 @@ const anySlot = () => `slot-${Math.floor(Math.random() * slots)}`;
  *
  * @param part who adds, or what kind of thing is counted: parts of a counter are rows of their own
  */
-export const addToCounter = (name: CounterName, part: string, n: number): SQL =>
+const addToCounter = (name: CounterName, part: string, n: number): SQL =>
   sql`insert into service_counters (name, part, value) values (${name}, ${part}, ${n}::bigint) ${onConflictAdd}`;
 
 const onConflictAdd = sql`

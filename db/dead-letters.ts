@@ -194,42 +194,6 @@ export async function readOpenLetters(
 }
 
 /**
- * Makes the work of dead letters possible again, and marks them as redriven, in one transaction: logs that
- * the index refused go back into the outbox, and failed exports are pending at their checkpoint. From here
- * on the sweeps would send the work, were the messages not sent.
- */
-export async function reviveLetters(db: Database, ids: readonly string[]): Promise<void> {
-  const wanted = sql`${sql.param([...ids])}::uuid[]`;
-  await asRole(db, "audit_operator", [
-    db.execute(sql`
-      with wanted as (
-        select distinct tenant_id, unnest(log_ids) as log_id from dead_letters where id = any(${wanted})
-      ), gone as (
-        delete from index_failures using wanted
-        where (index_failures.tenant_id, index_failures.log_id) = (wanted.tenant_id, wanted.log_id)
-        returning index_failures.tenant_id, index_failures.log_id
-      )
-      insert into pending_index (tenant_id, log_id)
-      select tenant_id, log_id from gone
-      on conflict (tenant_id, log_id) do nothing`),
-    db.execute(sql`
-      update export_pipelines
-      set status = 'PENDING', finished_at = null, tries = 0, error_code = null, error_message = null,
-          due_at = clock_timestamp() + interval '60 seconds'
-      from dead_letters
-      where dead_letters.id = any(${wanted}) and export_pipelines.status = 'FAILED'
-        -- Later, retention may have removed what it covers.
-        and finished_at > clock_timestamp() - interval '7 days'
-        and (export_pipelines.tenant_id, export_pipelines.id) = (dead_letters.tenant_id, dead_letters.export_id)`),
-    closeStatement(db, ids),
-  ]);
-}
-
-/** Marks dead letters as redriven that name no work: there is nothing to make possible. */
-export const closeLetters = (db: Database, ids: readonly string[]) =>
-  asRole(db, "audit_operator", [closeStatement(db, ids)]);
-
-/**
  * Forgets messages that name no work and are in the dead-letter queue no more: someone deleted them, and
  * nothing else can come of them. One that was only out of sight is found again, and dead again.
  */
@@ -255,21 +219,6 @@ export const forgetVanished = (
         ),
       ),
   ]);
-
-/** SQS did not take their messages: they are dead still. */
-export const reopenLetters = (db: Database, ids: readonly string[]) =>
-  asRole(db, "audit_operator", [
-    db
-      .update(deadLetters)
-      .set({ redrivenAt: null })
-      .where(inArray(deadLetters.id, [...ids])),
-  ]);
-
-const closeStatement = (db: Database, ids: readonly string[]) =>
-  db
-    .update(deadLetters)
-    .set({ redrivenAt: sql`clock_timestamp()` })
-    .where(inArray(deadLetters.id, [...ids]));
 
 /** How many are dead, and forgets what was redriven long ago. */
 export async function countDeadLetters(db: Database): Promise<Record<DeadLetterQueue, number>> {

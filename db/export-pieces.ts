@@ -2,9 +2,9 @@ import { type SQL, sql } from "drizzle-orm";
 import { z } from "zod";
 import { BufferPool } from "../platform/buffer-pool.ts";
 import { asExporter, type Database, readingBy } from "./client.ts";
-import { type RowForm, rowSeparator, rowText } from "./export-row-text.ts";
-import { readTexts, type TextsRead } from "./read-texts.ts";
-import { type Lines, linesIn } from "./text-lines.ts";
+import { LineMaker, type Lines } from "./export-lines.ts";
+import { marksWith, nullsOf, type RowForm, rowText } from "./export-row-text.ts";
+import { readTexts } from "./read-texts.ts";
 
 /** Some logs of an export, one after the other, as they stand in its file; at least one. */
 export type ExportChunk = {
@@ -40,9 +40,8 @@ const maxPieceWork = 64 * 1024 * 1024;
 const pieceRow = z.object({
   n: z.coerce.number(),
   rows: z.number(),
+  nulls: z.number(),
   bytes: z.number(),
-  first_id: z.string(),
-  last_id: z.string(),
   text: z.string().nullable(),
 });
 
@@ -62,50 +61,88 @@ export async function readPieces(
   db: Database,
   tenantId: string,
   form: RowForm,
-  { from, condition, ends }: Pieces,
+  pieces: Pieces,
   limit: number,
 ): Promise<ReadPieces> {
+  const read = await tryPieces(db, tenantId, form, pieces, limit, "");
+  // Some log has the short marks in a value of its own.
+  return (
+    read ?? (await tryPieces(db, tenantId, form, pieces, limit, crypto.randomUUID())) ?? misread()
+  );
+}
+
+function misread(): never {
+  throw new Error("The values of a log cannot be told apart.");
+}
+
+/**
+ * @param suffix of the marks between values
+ * @returns undefined where some value has what stands between values, or instead of one
+ */
+async function tryPieces(
+  db: Database,
+  tenantId: string,
+  form: RowForm,
+  { from, condition, ends }: Pieces,
+  limit: number,
+  suffix: string,
+): Promise<ReadPieces | undefined> {
   const longest = Math.floor(maxPieceWork / limit);
   // No value of a log can be known to begin with it.
-  const marker = crypto.randomUUID();
+  const begin = crypto.randomUUID();
+  const marks = marksWith(suffix);
   const reading = sql`
-    select n, rows, bytes, first_id, last_id,
+    select n, rows, nulls, bytes,
       case when sum(bytes) over (rows unbounded preceding) - bytes < ${maxPageBytes}::integer then text end as text
     from ${from}, lateral (
-      select count(*)::integer as rows, sum(size)::integer as bytes, min(id) as first_id, max(id) as last_id,
+      select count(*)::integer as rows, sum(nulls)::integer as nulls, sum(size)::integer as bytes,
         case when max(size) <= ${longest}::integer and (count(*) = 1 or sum(size) <= ${maxPieceBytes}::integer)
-          then ${marker}::text || string_agg(line, ${rowSeparator(form)}) filter (where size <= ${longest}::integer) end as text
+          then ${begin}::text || string_agg(line, ${marks.separator}::text) filter (where size <= ${longest}::integer) end as text
       from (
-        select id, line, octet_length(line) as size from (
-          select audit_logs.id::text collate "C" as id, ${rowText(form)} as line
+        select line, nulls, octet_length(line) as size from (
+          select ${rowText(form.columns, marks)} as line, ${nullsOf(form.columns)} as nulls
           from audit_logs where ${condition} order by audit_logs.id limit ${limit}::integer
         ) as log
       ) as sized
       having count(*) > 0
     ) as chunk`;
-  let taken: TextsRead<Lines> | undefined;
-  const take = (bytes: Uint8Array<ArrayBuffer>, start: number) =>
-    linesIn(form.format, bytes, start);
-  const reader = readingBy(db, async (response) => {
-    taken = await readTexts(response, marker, buffers, take);
-    return taken.answer;
-  });
+  const maker = new LineMaker(form, marks, buffers);
+  const texts: (Lines | undefined)[] = [];
+  const reader = readingBy(db, (response) =>
+    readTexts(response, begin, buffers, (bytes, start) => {
+      const made = maker.take(bytes, start);
+      texts.push("rows" in made ? made : undefined);
+      return made.end;
+    }),
+  );
   const [found] = await asExporter(reader, tenantId, [reader.execute(reading)]);
-  const { texts = [], buffer } = taken ?? {};
-  const release = () => buffer && buffers.give(buffer);
+  const release = () => maker.release();
   const read: ReadPieces = { chunks: [], cut: undefined, rows: 0, bytes: 0, release };
   let nth = 0;
   const given = found.rows.map((one) => {
     const row = pieceRow.parse(one);
-    return { ...row, lines: row.text === null ? undefined : texts[nth++]?.lines };
+    return {
+      ...row,
+      isGiven: row.text !== null,
+      lines: row.text === null ? undefined : texts[nth++],
+    };
   });
-  for (const row of given.toSorted((a, b) => a.n - b.n)) {
-    const { n, rows, bytes, first_id: firstId, last_id: lastId, lines } = row;
+  const isMisread = given.some(
+    ({ isGiven, rows, nulls, lines }) => isGiven && (lines?.rows !== rows || lines.nulls !== nulls),
+  );
+  if (isMisread) {
+    release();
+    return undefined;
+  }
+  for (const { n, rows, bytes, lines } of given.toSorted((a, b) => a.n - b.n)) {
     read.rows += rows;
     read.bytes += bytes;
     if (read.cut !== undefined) continue;
-    if (lines) read.chunks.push({ rows, firstId, lastId, lines });
-    if (!lines || (rows === limit && lastId !== ends[n - 1])) read.cut = n - 1;
+    if (lines) {
+      const { firstId, lastId } = lines;
+      read.chunks.push({ rows, firstId, lastId, lines: maker.bytesOf(lines) });
+    }
+    if (!lines || (rows === limit && lines.lastId !== ends[n - 1])) read.cut = n - 1;
   }
   return read;
 }

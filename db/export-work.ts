@@ -206,7 +206,7 @@ export const restartExport = (db: Database, claim: Claim) =>
 export const finishExport = (
   db: Database,
   claim: Claim,
-  done: { objectKey: string; rows: number; finishedAt: Date },
+  done: { objectKey: string; rows: number; bytes: number; finishedAt: Date },
 ) =>
   change(db, claim, {
     status: "DONE",
@@ -214,6 +214,8 @@ export const finishExport = (
     uploadId: null,
     objectKey: done.objectKey,
     rowsTotal: done.rows,
+    // A compressed part that was made again may have others.
+    bytes: done.bytes,
     finishedAt: done.finishedAt,
   });
 

@@ -4,41 +4,37 @@ import type { BufferPool } from "../platform/buffer-pool.ts";
 /** What a page takes in JSON, mostly; more where it must. */
 const firstLength = 1280 * 1024;
 
-/** An answer of SQL over HTTP, but for its texts. */
-export type TextsRead<T> = { answer: unknown; texts: T[]; buffer: Uint8Array<ArrayBuffer> };
-
 /**
  * Reads an answer of SQL over HTTP whose long texts are left as bytes: as strings, in the answer as a whole and
  * each by itself, they would be most of the work of the isolate and most of its heap.
  *
  * @param marker what these texts begin with, and nothing else in the answer does; in the answer they are empty
- * @param take makes something of a text, given where it begins, and says what is behind its closing quote
+ * @param take makes something of a text, given where it begins, and says what is behind its closing quote; the
+ *   bytes are its to use only as long as it runs
  */
-export async function readTexts<T extends { end: number }>(
+export async function readTexts(
   response: Response,
   marker: string,
   pool: BufferPool,
-  take: (bytes: Uint8Array<ArrayBuffer>, start: number) => T,
-): Promise<TextsRead<T>> {
+  take: (bytes: Uint8Array<ArrayBuffer>, start: number) => number,
+): Promise<unknown> {
   if (!response.body) throw new Error("An answer has no body.");
   const { buffer, length } = await bodyOf(response.body, pool);
   const bytes = buffer.subarray(0, length);
   const view = Buffer.from(buffer.buffer, buffer.byteOffset, length);
   const mark = Buffer.from(marker);
   const decoder = new TextDecoder();
-  const texts: T[] = [];
   let json = "";
   let from = 0;
   for (;;) {
     const at = view.indexOf(mark, from);
     json += decoder.decode(bytes.subarray(from, at < 0 ? length : at));
-    if (at < 0) return { answer: JSON.parse(json), texts, buffer };
-    const text = take(bytes, at + mark.length);
-    texts.push(text);
-    // Its own may be overwritten.
+    if (at < 0) break;
+    from = take(bytes, at + mark.length);
     json += '"';
-    from = text.end;
   }
+  pool.give(buffer);
+  return JSON.parse(json);
 }
 
 async function bodyOf(

@@ -3,9 +3,11 @@ import { z } from "zod";
 import { firstIdAt } from "../events/ids.ts";
 import type { NewAuditLog } from "../events/audit-log.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
-import { asRetention, asRole, type Database, inTenant } from "./client.ts";
+import { asRetention, type Database, inTenant } from "./client.ts";
 import { countOutboxRows } from "./counters.ts";
 import { ownIdOf, storeOwnLog } from "./own-logs.ts";
+import { recordReplaced } from "./removal-log.ts";
+import { timeMs, timeText } from "./time-text.ts";
 import { beginWrite, makeOwnTenant, withMonth } from "./write-logs.ts";
 
 /** What is to be removed of a tenant: logs that were stored before the cutoff, in milliseconds since 1970. */
@@ -19,7 +21,7 @@ export type RetentionRun = {
 };
 
 const ms = z.coerce.number();
-const asMs = (at: SQL) => sql`floor(extract(epoch from ${at}) * 1000)`;
+const asTime = (ms: number) => sql`to_timestamp(${ms}::bigint / 1000.0)`;
 
 const askedRow = z.object({ legal_hold: z.boolean(), cutoff_ms: ms, position: z.string() });
 
@@ -53,17 +55,20 @@ export async function askForRemoval(
   defaultDays: number,
   log: NewAuditLog,
 ): Promise<{ run: Removable; ownId: string | undefined }> {
-  const fields = sql`jsonb_build_object('metadata', jsonb_build_object('cutoff', asked.cutoff)::text)`;
-  const [, , own, result] = await withMonth(db, scope, () =>
+  const fields = sql`jsonb_build_object('metadata', jsonb_build_object('cutoff', ${timeText(sql`asked.cutoff`)})::text)`;
+  const [, , , own, result] = await withMonth(db, scope, () =>
     inTenant(db, scope, [
       ...beginWrite(db, scope),
+      recordReplaced(db, scope),
       db.execute(sql`
         with asked as (
-          insert into retention_runs (tenant_id, cutoff, fallback_days, due_at)
-          select id, ${cutoffBy(defaultDays)}, ${defaultDays}::integer, clock_timestamp() + interval '1 minute'
+          insert into retention_runs (tenant_id, cutoff, fallback_days, asked_log, due_at)
+          select id, ${cutoffBy(defaultDays)}, ${defaultDays}::integer, ${JSON.stringify(log)}::json,
+            clock_timestamp() + interval '1 minute'
           from tenants where id = ${scope.tenantId} and not legal_hold
           on conflict (tenant_id) do update set
-            cutoff = excluded.cutoff, fallback_days = excluded.fallback_days, due_at = excluded.due_at
+            cutoff = excluded.cutoff, fallback_days = excluded.fallback_days, asked_log = excluded.asked_log,
+            due_at = excluded.due_at
           returning cutoff
         ), ${storeOwnLog(scope, log, { from: sql`asked`, fields })}
         select id from own`),
@@ -80,7 +85,7 @@ const cutoffBy = (defaultDays: number) => sql`cutoff_of(kept_days(
 
 function selectRemovable(db: Database, { tenantId }: TenantScope, cutoff: SQL) {
   return db.execute(sql`
-    select legal_hold, ${asMs(cutoff)} as cutoff_ms,
+    select legal_hold, ${timeMs(cutoff)} as cutoff_ms,
       coalesce(asked.position, ${noPosition}) as position
     from tenants left join retention_runs as asked on asked.tenant_id = tenants.id
     where tenants.id = ${tenantId}`);
@@ -195,7 +200,8 @@ export async function removeChunk(
           raised_at = excluded.raised_at, due_at = excluded.due_at,
           waiting_since = coalesce(index_removals.waiting_since, excluded.waiting_since)
       ), moved as (
-        update retention_runs set position = greatest(position, through)
+        update retention_runs set position = greatest(position, through), removed = retention_runs.removed + n,
+          removed_before = greatest(removed_before, least(${asTime(run.cutoff)}, retention_cutoff()))
         from removed where tenant_id = ${tenantId} and n > 0
       )
       select n, through from removed`),
@@ -205,7 +211,7 @@ export async function removeChunk(
       ${countOutboxRows(false)}`),
     db.execute(sql`delete from index_failures where ${isOfGone}`),
     db.execute(sql`
-      select legal_hold, ${asMs(sql`retention_cutoff()`)} as cutoff_ms, retention_bound() as bound,
+      select legal_hold, ${timeMs(sql`retention_cutoff()`)} as cutoff_ms, retention_bound() as bound,
         (select id from audit_logs where ${within(run)} order by id limit 1) as next
       from tenants where id = ${tenantId}`),
   ] as const;
@@ -224,60 +230,4 @@ function stateOf({ legal_hold, cutoff_ms, bound, next }: z.infer<typeof stateRow
   if (legal_hold) return "held";
   if (next === null || next >= firstIdAt(cutoff_ms)) return "done";
   return next < bound ? "more" : "waiting";
-}
-
-/** When a run goes on that is not over. A daily one that is begins again a day later. */
-const dueAgain = {
-  more: sql`clock_timestamp()`,
-  waiting: sql`clock_timestamp() + interval '5 minutes'`,
-  failed: sql`clock_timestamp() + interval '5 minutes'`,
-};
-
-/** Ends a run, or says when it goes on. One that was asked for meanwhile stays as it is. */
-export async function settleRun(
-  db: Database,
-  { tenantId, cutoff: until, defaultDays }: RetentionRun,
-  state: RunState | "failed",
-): Promise<void> {
-  const asked = defaultDays === null ? null : until;
-  const isIt = sql`tenant_id = ${tenantId}
-    and ${asMs(sql`cutoff`)} is not distinct from ${asked}::numeric`;
-  const change =
-    state === "done" || state === "held"
-      ? sql`cutoff = null, fallback_days = null, position = ${noPosition}, due_at = coalesce((
-          select clock_timestamp() + interval '1 day' from tenants
-          where id = ${tenantId} and retention_days is not null
-        ), 'infinity')`
-      : sql`due_at = ${dueAgain[state]}`;
-  await asRetention(db, { tenantId, defaultDays }, [
-    db.execute(sql`update retention_runs set ${change} where ${isIt}`),
-  ]);
-}
-
-const dueRow = z.object({
-  tenant_id: z.string(),
-  cutoff_ms: ms,
-  fallback_days: ms.nullable(),
-  position: z.string(),
-});
-
-/** The run that has waited longest of those that are due: what an admin asked for, or the daily one. */
-export async function nextRun(db: Database): Promise<RetentionRun | undefined> {
-  const [result] = await asRole(db, "audit_maintenance", [
-    db.execute(sql`
-      select tenant_id, fallback_days, position, ${asMs(sql`coalesce(cutoff, cutoff_of(kept_days(
-        retention_days, retention_days_before, retention_takes_effect_at, null
-      )))`)} as cutoff_ms
-      from retention_runs join tenants on tenants.id = tenant_id
-      where due_at <= clock_timestamp() order by due_at limit 1`),
-  ]);
-  const row = z.array(dueRow).parse(result.rows)[0];
-  return (
-    row && {
-      tenantId: row.tenant_id,
-      cutoff: row.cutoff_ms,
-      defaultDays: row.fallback_days,
-      position: row.position,
-    }
-  );
 }

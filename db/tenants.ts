@@ -1,8 +1,9 @@
-import { and, eq, gt, isNull, lte, or, sql } from "drizzle-orm";
+import { and, eq, gt, inArray, isNull, lte, or, sql } from "drizzle-orm";
 import type { NewAuditLog } from "../events/audit-log.ts";
 import type { Masking } from "../events/masking.ts";
 import type { ReadAuditLevel } from "../events/read-audit.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
+import type { TenantSettings } from "../events/tenant-settings.ts";
 import { asRole, type Database, inTenant } from "./client.ts";
 import { ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { tenants } from "./schema.ts";
@@ -97,6 +98,20 @@ export async function createTenant(
 export async function readTenant(db: Database, id: string): Promise<TenantRow | undefined> {
   const [rows] = await asRole(db, "audit_operator", [selectTenant(db, id)]);
   return rows[0];
+}
+
+/** The settings of those of these tenants that there are, for a platform admin. */
+export async function readSettings(
+  db: Database,
+  ids: readonly string[],
+): Promise<Map<string, TenantSettings>> {
+  const { id, settingsVersion: version, masking } = tenants;
+  const query = db
+    .select({ id, version, masking })
+    .from(tenants)
+    .where(inArray(id, [...ids]));
+  const [rows] = await asRole(db, "audit_operator", [query]);
+  return new Map(rows.map((row) => [row.id, { version: row.version, masking: row.masking }]));
 }
 
 /** Changes any tenant, for a platform admin: not where tokens_not_before would go back. */

@@ -53,11 +53,16 @@ export const timestamp = z
   )
   .transform((text) => Date.parse(text));
 
-/** Date.parse takes the 30th of February for the 2nd of March. */
+const lastMoment = Date.parse("9999-12-31T23:59:59.999Z");
+
+/**
+ * Date.parse takes the 30th of February for the 2nd of March. Beyond the year 9999, which a zone may lead to, Postgres
+ * cannot read what JavaScript writes.
+ */
 function isRealTime(text: string): boolean {
   const [year = 0, month = 0, day = 0] = text.slice(0, 10).split("-").map(Number);
   const date = new Date(Date.UTC(year, month - 1, day));
-  return year >= 1900 && date.getUTCMonth() === month - 1 && !Number.isNaN(Date.parse(text));
+  return year >= 1900 && date.getUTCMonth() === month - 1 && Date.parse(text) <= lastMoment;
 }
 
 const maxAheadMs = 5 * 60 * 1000;

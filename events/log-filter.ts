@@ -51,6 +51,11 @@ export type Total = { count: number; isLowerBound: boolean };
 /** Totals are counted up to here and a lower bound above. */
 export const maxCountedTotal = 10_000;
 
+/** Characters of a path inside metadata that can be filtered by. A longer one is found by its value, with `search`. */
+export const maxMetadataPath = 500;
+/** Paths inside metadata that one request may filter by. */
+export const maxMetadataPaths = 20;
+
 const address = /^(?:\d{1,3}(?:\.\d{1,3}){3}|[\da-f:]*:[\da-f:.]*)$/i;
 
 /** How an ip_address filter is compared: by value where it is an address or a CIDR block, else as text. */

@@ -7,7 +7,7 @@ export type LogSlice = { tenantId: string; from: number; to: number };
 export type LogSums = { logs: number; check: number };
 
 /** Above this many logs their sum passes 2^53, where doubles are no longer exact. */
-export const maxSummedLogs = 2 ** 22;
+const maxSummedLogs = 2 ** 22;
 
 /** 31 random bits of an id, as id_check() of the database has them. */
 export function idCheck(id: string): number {

@@ -73,10 +73,11 @@ export function keyRule(
     const letters = lettersOf(key);
     if (!hints.some((hint) => letters.includes(hint))) return null;
     const words = keyWords(key);
-    const whole = inOrder.find(([rule]) => matches(words, words, rule));
+    const lastTelling = words.findLastIndex((word) => !descriptors.has(word));
+    const whole = inOrder.find(([rule]) => matches(words, rule, lastTelling));
     if (whole) return { how: whole[1], isPlural: false };
     const singulars = words.map(singular);
-    const plural = inOrder.find(([rule]) => matches(words, singulars, rule));
+    const plural = inOrder.find(([rule]) => matches(singulars, rule, lastTelling));
     return plural ? { how: plural[1], isPlural: true } : null;
   };
 }
@@ -90,15 +91,14 @@ const singular = (word: string) =>
  * Words in a row make the rule (`apikey`, `API_key`, `PassWord`), and more than descriptors follow, or nothing.
  *
  * @param forms the words, or their singulars
+ * @param lastTelling the place of the last word that is no descriptor
  */
-function matches(words: string[], forms: string[], rule: string): boolean {
+function matches(forms: string[], rule: string, lastTelling: number): boolean {
   return forms.some((_, at) => {
     let joined = "";
     let end = at;
     while (end < forms.length && joined !== rule && rule.startsWith(joined)) joined += forms[end++];
-    if (joined !== rule) return false;
-    const rest = words.slice(end);
-    return rest.length === 0 || !rest.every((part) => descriptors.has(part));
+    return joined === rule && (end === forms.length || lastTelling >= end);
   });
 }
 

@@ -10,6 +10,11 @@ const how = z.enum(hows, `must be one of ${hows.join(", ")}`).meta({
   examples: ["hash"],
 });
 
+/** A tenant's row is read as jsonb, which takes neither of them. */
+const isPlainText = (text: string) => text.isWellFormed() && !text.includes("\0");
+const plainTextMessage = "must be valid Unicode without NUL";
+const noNul = "^[^\\u0000]*$";
+
 /** The fields that hold personal data only where a tenant's users put it there: see maskLog. */
 const fields = z
   .strictObject({
@@ -47,7 +52,9 @@ const keyRule = z
       .string()
       .max(100, "must be at most 100 characters")
       .refine((key) => keyWords(key).length > 0, "must have a letter")
+      .refine(isPlainText, plainTextMessage)
       .meta({
+        pattern: noNul,
         description:
           "Matches by whole words, however they are written: `national_id` is `nationalId` too. One of the keys that are always masked may be named to choose how.",
         examples: ["national_id"],
@@ -66,11 +73,12 @@ const patternRule = z
       .string()
       .max(maxFormLength, `must be at most ${maxFormLength} characters`)
       .superRefine((text, context) => {
-        const parsed = parseForm(text);
+        const parsed = isPlainText(text) ? parseForm(text) : plainTextMessage;
         if (typeof parsed === "string") context.addIssue({ code: "custom", message: parsed });
       })
       .optional()
       .meta({
+        pattern: noNul,
         description:
           "A form of your own: `#` is a digit, `?` a letter or a digit, `*` a row of them, `\\` before one of these is itself; other characters are themselves, in any letter case.",
         examples: ["EMP-####"],

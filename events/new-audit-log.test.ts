@@ -1,7 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { objectText } from "../test/workers/json-texts.ts";
-import { ApiError } from "../platform/errors.ts";
 import { type NewAuditLog, sentAuditLog } from "./audit-log.ts";
 import { isTooLarge, newAuditLog } from "./new-audit-log.ts";
 import { tenantMask } from "./tenant-mask.ts";
@@ -11,7 +10,7 @@ const mask = tenantMask(null, "acme", { hashSecret, extraKeys: [] });
 const recording = { tenantId: "acme", recordedBy: "alice", mask, hashSecret };
 const required = { action: "document.deleted", resource_type: "document", resource_id: "doc_42" };
 
-async function made(entryText: string, at?: string): Promise<NewAuditLog> {
+function made(entryText: string, at?: string): NewAuditLog {
   return newAuditLog(sentAuditLog.parse(JSON.parse(entryText)), entryText, recording, at);
 }
 const madeOf = (fields: object) => made(JSON.stringify({ ...required, ...fields }));
@@ -19,8 +18,8 @@ const withObject = (text: string, field = "metadata") =>
   made(`${JSON.stringify(required).slice(0, -1)},"${field}":${text}}`);
 
 describe("an entry", () => {
-  test("of the required fields gets the defaults", async () => {
-    expect(await madeOf({})).toEqual({
+  test("of the required fields gets the defaults", () => {
+    expect(madeOf({})).toEqual({
       ...required,
       severity: "INFO",
       outcome: null,
@@ -47,7 +46,7 @@ describe("an entry", () => {
     });
   });
 
-  test("keeps every field that was sent", async () => {
+  test("keeps every field that was sent", () => {
     const fields = {
       severity: "WARNING",
       outcome: "denied",
@@ -62,13 +61,13 @@ describe("an entry", () => {
       description: "Deleted",
       event_id: "evt_5",
     };
-    expect(await madeOf(fields)).toMatchObject(fields);
-    const log = await madeOf({ severity: "debug", occurred_at: "2026-01-31T10:30:00.1239+01:00" });
+    expect(madeOf(fields)).toMatchObject(fields);
+    const log = madeOf({ severity: "debug", occurred_at: "2026-01-31T10:30:00.1239+01:00" });
     expect(log).toMatchObject({ severity: "DEBUG", occurred_at: "2026-01-31T09:30:00.123Z" });
   });
 
-  test("keeps null objects, and null texts as null", async () => {
-    const log = await madeOf({ metadata: null, before_state: null, user_id: null, targets: null });
+  test("keeps null objects, and null texts as null", () => {
+    const log = madeOf({ metadata: null, before_state: null, user_id: null, targets: null });
     expect(log).toMatchObject({
       metadata: null,
       before_state: null,
@@ -78,12 +77,12 @@ describe("an entry", () => {
     });
   });
 
-  test("keeps of targets the type, the id and the name", async () => {
+  test("keeps of targets the type, the id and the name", () => {
     const targets = [
       { type: "folder", id: "f_1", name: "A\0" },
       { type: "t", id: "\uD800", name: null },
     ];
-    expect((await madeOf({ targets })).targets).toBe(
+    expect(madeOf({ targets }).targets).toBe(
       '[{"type":"folder","id":"f_1","name":"A\uFFFD"},{"type":"t","id":"\uFFFD"}]',
     );
   });
@@ -92,14 +91,14 @@ describe("an entry", () => {
 describe("objects", () => {
   test.each(["metadata", "before_state", "after_state"] as const)(
     "in %s keep key order and digits",
-    async (field) => {
+    (field) => {
       const text = '{"b":9007199254740993,"10":1.10,"a":1,"a":[1e400,-0],"__proto__":{"x":2}}';
-      expect((await withObject(text, field))[field]).toBe(text);
+      expect(withObject(text, field)[field]).toBe(text);
     },
   );
 
-  test("come from the last one where the field stands twice, as the validator saw it", async () => {
-    const log = await made(
+  test("come from the last one where the field stands twice, as the validator saw it", () => {
+    const log = made(
       `{"metadata":{"a":1},${JSON.stringify(required).slice(1, -1)},"m\\u0065tadata":{"b":2}}`,
     );
     expect(log.metadata).toBe('{"b":2}');
@@ -107,25 +106,25 @@ describe("objects", () => {
 
   test.each(['{"a":DEEP,"a":1}', '{"__proto__":DEEP}'])(
     "nested too deep where a parsed value does not show it are refused, and named: %s",
-    async (shape) => {
+    (shape) => {
       const entry = (depth: number) =>
         `${JSON.stringify(required).slice(0, -1)},"after_state":${shape.replace("DEEP", "[".repeat(depth) + "]".repeat(depth))}}`;
-      await expect(made(entry(19))).resolves.toBeDefined();
+      expect(made(entry(19))).toBeDefined();
       for (const depth of [20, 50_000]) {
-        const error = await made(entry(depth), "/logs/3").catch((reason: unknown) => reason);
-        expect(error).toBeInstanceOf(ApiError);
-        expect(error).toMatchObject({
-          code: "validation_failed",
-          errors: [{ path: "/logs/3/after_state" }],
-        });
+        expect(() => made(entry(depth), "/logs/3")).toThrow(
+          expect.objectContaining({
+            code: "validation_failed",
+            errors: [expect.objectContaining({ path: "/logs/3/after_state" })],
+          }),
+        );
       }
     },
   );
 });
 
 describe("what is masked", () => {
-  test("is said in masked_fields, once each", async () => {
-    const log = await made(
+  test("is said in masked_fields, once each", () => {
+    const log = made(
       JSON.stringify({
         ...required,
         email: "Nora@example.com",
@@ -145,18 +144,18 @@ describe("what is masked", () => {
     expect((JSON.parse(log.masked_fields ?? "") as string[]).toSorted()).toEqual(paths.toSorted());
   });
 
-  test("of an address leaves a hash that filters find", async () => {
-    const log = await madeOf({ email: "nora@example.com" });
+  test("of an address leaves a hash that filters find", () => {
+    const log = madeOf({ email: "nora@example.com" });
     expect(log.email_hash).toMatch(/^[\w-]{43}$/);
-    expect((await madeOf({ email: "NORA@example.com" })).email_hash).toBe(log.email_hash);
+    expect(madeOf({ email: "NORA@example.com" }).email_hash).toBe(log.email_hash);
   });
 
-  test("is listed to 100 paths, and cannot make the entry grow", async () => {
+  test("is listed to 100 paths, and cannot make the entry grow", () => {
     const keys = Array.from({ length: 9000 }, (_, n) => `"password${n}":1`).join(",");
     const object = `{"a":{${keys}}}`;
-    const short = await withObject(`${object},"after_state":${object}`);
+    const short = withObject(`${object},"after_state":${object}`);
     expect(JSON.parse(short.masked_fields ?? "")).toHaveLength(100);
-    const long = await withObject(`{"a":{"${"k/".repeat(50_000)}":[{${keys}}]}}`);
+    const long = withObject(`{"a":{"${"k/".repeat(50_000)}":[{${keys}}]}}`);
     expect(long.masked_fields).toBe('["/metadata/a"]');
   });
 });
@@ -174,16 +173,16 @@ describe("texts of free form", () => {
 
   test.each([...free, ...names])(
     "as %s are cleaned and cut, which truncated_fields says",
-    async (field) => {
-      const log = await madeOf({ [field]: `\0${"x".repeat(2046)}😀` });
+    (field) => {
+      const log = madeOf({ [field]: `\0${"x".repeat(2046)}😀` });
       expect(log[field]).toBe(`\uFFFD${"x".repeat(2046)}`);
       expect(log.truncated_fields).toBe(`["/${field}"]`);
-      expect((await madeOf({ [field]: "x".repeat(2048) })).truncated_fields).toBeNull();
+      expect(madeOf({ [field]: "x".repeat(2048) }).truncated_fields).toBeNull();
     },
   );
 
-  test("as email and in targets are cut too", async () => {
-    const log = await madeOf({
+  test("as email and in targets are cut too", () => {
+    const log = madeOf({
       email: `n@${"x".repeat(3000)}`,
       targets: [
         { type: "t", id: "1" },
@@ -194,8 +193,8 @@ describe("texts of free form", () => {
     expect(log.truncated_fields).toBe('["/targets/1/id","/targets/1/name","/email"]');
   });
 
-  test("are masked before they are cut, so that no half of a secret stays", async () => {
-    const log = await madeOf({ description: `${"x".repeat(2040)} 4111111111111111` });
+  test("are masked before they are cut, so that no half of a secret stays", () => {
+    const log = madeOf({ description: `${"x".repeat(2040)} 4111111111111111` });
     expect(log.description).toBe(`${"x".repeat(2040)} ***`);
     expect(log.truncated_fields).toBeNull();
   });
@@ -260,11 +259,11 @@ describe("every entry", () => {
       ),
     );
 
-  test("loses every secret under a masked key, however it is spelled and wherever it stands", async () => {
+  test("loses every secret under a masked key, however it is spelled and wherever it stands", () => {
     const field = fc.constantFrom("metadata", "before_state", "after_state");
-    await fc.assert(
-      fc.asyncProperty(planted, field, async (text, name) => {
-        const log = await withObject(text, name);
+    fc.assert(
+      fc.property(planted, field, (text, name) => {
+        const log = withObject(text, name);
         expect(Object.values(log).join("\n")).not.toMatch(/hunter2|31415926/);
         expect(log.masked_fields).not.toBeNull();
       }),
@@ -272,14 +271,14 @@ describe("every entry", () => {
     );
   });
 
-  test("becomes text that Postgres takes: valid JSON, no NUL, no lone surrogate, not as an escape either", async () => {
+  test("becomes text that Postgres takes: valid JSON, no NUL, no lone surrogate, not as an escape either", () => {
     const odd = fc
       .array(fc.constantFrom("\0", "\uD800", "\uDC00", "😀", "a", "\\", '"', "\u0001", "/"), {
         minLength: 1,
       })
       .map((all) => all.join(""));
-    await fc.assert(
-      fc.asyncProperty(odd, objectText, async (text, object) => {
+    fc.assert(
+      fc.property(odd, objectText, (text, object) => {
         const fields = {
           action: text,
           resource_type: text,
@@ -290,7 +289,7 @@ describe("every entry", () => {
         };
         const targets = [{ type: text, id: text, name: text }];
         const entry = JSON.stringify({ ...fields, targets, event_id: text, user_agent: text });
-        const log = await made(`${entry.slice(0, -1)},"metadata":${object}}`);
+        const log = made(`${entry.slice(0, -1)},"metadata":${object}}`);
         for (const value of Object.values(log).filter((one) => one !== null)) {
           expect(value.isWellFormed() && !value.includes("\0")).toBe(true);
         }

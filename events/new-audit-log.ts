@@ -35,12 +35,12 @@ export function isTooLarge(entryText: string): boolean {
  * @param at where the entry stands in the body, as a JSON Pointer
  * @throws ApiError `validation_failed` for an object that is nested too deep under a key that stands twice
  */
-export async function newAuditLog(
+export function newAuditLog(
   sent: SentAuditLog,
   entryText: string,
   recording: Recording,
   at = "",
-): Promise<NewAuditLog> {
+): NewAuditLog {
   const { mask } = recording;
   const truncated: string[] = [];
   const masked: string[] = [];
@@ -106,9 +106,7 @@ export async function newAuditLog(
     actor_name: free("actor_name", sent.actor_name),
     user_id: free("user_id", sent.user_id),
     email: sent.email ? address(sent.email) : null,
-    email_hash: sent.email
-      ? await hashEmail(sent.email, recording.tenantId, recording.hashSecret)
-      : null,
+    email_hash: sent.email ? hashEmail(sent.email, recording.tenantId, recording.hashSecret) : null,
     session_id: free("session_id", sent.session_id),
     request_id: free("request_id", sent.request_id),
     ip_address: free("ip_address", sent.ip_address),

@@ -11,10 +11,12 @@ export const ownActions = [
   "audit_log.export_retried",
   "audit_log.export_link_given",
   "audit_log.cleanup_started",
+  "audit_log.logs_removed",
   "audit_log.settings_changed",
   "audit_log.tenant_created",
   "audit_log.key_created",
   "audit_log.key_revoked",
+  "audit_log.dead_letters_redriven",
 ] as const;
 
 /**

@@ -21,7 +21,7 @@ export function ownLog(
   { resource_id = "*", ...event }: OwnEvent,
   requester: Requester,
   recording: Recording,
-): Promise<NewAuditLog> {
+): NewAuditLog {
   const sent = {
     ...event,
     ...requester,

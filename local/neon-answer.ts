@@ -1,12 +1,8 @@
 import type { FieldDef } from "pg";
+import { BufferPool } from "../platform/buffer-pool.ts";
 
-/** What a statement gave, as SQL over HTTP tells it. */
-export type Answer = {
-  fields: FieldDef[];
-  command: string;
-  rowCount: number | null;
-  rows: (string | null)[][];
-};
+/** What SQL over HTTP tells of a statement besides its rows. */
+export type About = { fields: FieldDef[]; command: string; rowCount: number | null };
 
 /** A longer value is written by its bytes: there JSON.stringify takes several times as long. */
 const longText = 1024;
@@ -26,93 +22,89 @@ function codeOf(character = ""): number {
 const quote = codeOf('"');
 const backslash = codeOf("\\");
 const encoder = new TextEncoder();
-let [plain, escaped] = [new Uint8Array(0), new Uint8Array(0)];
-
-/** A text as JSON. Postgres gives no lone surrogates, which JSON would have to escape. */
-function longJson(text: string): Buffer {
-  // A UTF-16 unit becomes three bytes at most, and a byte six.
-  if (plain.length < text.length * 3) {
-    plain = new Uint8Array(text.length * 3);
-    escaped = new Uint8Array(plain.length * 6 + 2);
-  }
-  const { written } = encoder.encodeInto(text, plain);
-  const [from, to] = [plain, escaped];
-  let at = 0;
-  to[at++] = quote;
-  for (let i = 0; i < written; i++) {
-    const byte = from[i] ?? 0;
-    const letter = escapes[byte] ?? 0;
-    if (letter === 0) to[at++] = byte;
-    else {
-      to[at++] = backslash;
-      to[at++] = letter;
-      if (letter === byNumber) {
-        encoder.encodeInto(byte.toString(16).padStart(4, "0"), to.subarray(at));
-        at += 4;
-      }
-    }
-  }
-  to[at++] = quote;
-  return Buffer.from(to.subarray(0, at));
-}
-
-/** JSON that grows: short texts in one, and long ones by their bytes. */
-class JsonBytes {
-  readonly chunks: Buffer[] = [];
-  #text = "";
-
-  add(json: string): void {
-    this.#text += json;
-  }
-
-  addValue(value: string | null | undefined): void {
-    if (value == null || value.length < longText) this.add(JSON.stringify(value ?? null));
-    else this.chunks.push(this.#taken(), longJson(value));
-  }
-
-  end(): Buffer[] {
-    this.chunks.push(this.#taken());
-    return this.chunks;
-  }
-
-  #taken(): Buffer {
-    const taken = Buffer.from(this.#text);
-    this.#text = "";
-    return taken;
-  }
-}
-
-function addAnswer(to: JsonBytes, { rows, ...about }: Answer, asArrays: boolean): void {
-  const names = about.fields.map(({ name }) => JSON.stringify(name));
-  const [open, close] = asArrays ? ["[", "]"] : ["{", "}"];
-  to.add(`${JSON.stringify({ ...about, rowAsArray: asArrays }).slice(0, -1)},"rows":[`);
-  for (const [n, row] of rows.entries()) {
-    to.add(n === 0 ? open : `,${open}`);
-    for (const [column, value] of row.entries()) {
-      if (column > 0) to.add(",");
-      if (!asArrays) to.add(`${names[column]}:`);
-      to.addValue(value);
-    }
-    to.add(close);
-  }
-  to.add("]}");
-}
+/** Where a long value is in UTF-8 while it is written. */
+let plain = new Uint8Array(0);
+/** A UTF-16 unit becomes at most so many bytes of UTF-8, and each of those at most so many of JSON. */
+const [mostOfUnit, mostOfByte] = [3, 6];
+const buffers = new BufferPool(16 * 1024 * 1024);
+const firstLength = 64 * 1024;
 
 /**
- * The answer to one statement, or to a batch of them, as JSON in UTF-8.
- *
- * @param asArrays rows as arrays, else as objects by the names of their columns
+ * The answer to one statement, as JSON in UTF-8, made while its rows come: so none of their values is kept as a
+ * string. It grows in a buffer that is used again.
  */
-export function answerJson(answers: Answer | readonly Answer[], asArrays: boolean): Buffer[] {
-  const json = new JsonBytes();
-  if ("rows" in answers) addAnswer(json, answers, asArrays);
-  else {
-    json.add('{"results":[');
-    for (const [n, answer] of answers.entries()) {
-      if (n > 0) json.add(",");
-      addAnswer(json, answer, asArrays);
-    }
-    json.add("]}");
+export class AnswerJson {
+  #bytes = buffers.take(firstLength) ?? new Uint8Array(firstLength);
+  #length = 0;
+  #rows = 0;
+  readonly #asArrays: boolean;
+
+  /** @param asArrays rows as arrays, else as objects by the names of their columns */
+  constructor(asArrays: boolean) {
+    this.#asArrays = asArrays;
+    this.#add('{"rows":[');
   }
-  return json.end();
+
+  addRow(row: readonly (string | null)[], fields: readonly Pick<FieldDef, "name">[]): void {
+    const [open, close] = this.#asArrays ? ["[", "]"] : ["{", "}"];
+    this.#add(this.#rows++ === 0 ? open : `,${open}`);
+    for (const [column, value] of row.entries()) {
+      if (column > 0) this.#add(",");
+      if (!this.#asArrays) this.#add(`${JSON.stringify(fields[column]?.name)}:`);
+      if (value === null || value.length < longText) this.#add(JSON.stringify(value));
+      else this.#addLong(value);
+    }
+    this.#add(close);
+  }
+
+  /** @returns the whole of it, to be used until `release` */
+  end(about: About): Uint8Array {
+    this.#add(`],${JSON.stringify({ ...about, rowAsArray: this.#asArrays }).slice(1)}`);
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  /** Gives its buffer back: a later answer takes its place. */
+  release(): void {
+    buffers.give(this.#bytes);
+    this.#bytes = new Uint8Array(0);
+  }
+
+  #add(json: string): void {
+    this.#makeRoom(json.length * mostOfUnit);
+    this.#length += encoder.encodeInto(json, this.#bytes.subarray(this.#length)).written;
+  }
+
+  /** Postgres gives no lone surrogates, which JSON would have to escape. */
+  #addLong(text: string): void {
+    if (plain.length < text.length * mostOfUnit) plain = new Uint8Array(text.length * mostOfUnit);
+    const { written } = encoder.encodeInto(text, plain);
+    this.#makeRoom(written * mostOfByte + 2);
+    const [from, to] = [plain, this.#bytes];
+    let at = this.#length;
+    to[at++] = quote;
+    for (let i = 0; i < written; i++) {
+      const byte = from[i] ?? 0;
+      const letter = escapes[byte] ?? 0;
+      if (letter === 0) to[at++] = byte;
+      else {
+        to[at++] = backslash;
+        to[at++] = letter;
+        if (letter === byNumber) {
+          encoder.encodeInto(byte.toString(16).padStart(4, "0"), to.subarray(at));
+          at += 4;
+        }
+      }
+    }
+    to[at++] = quote;
+    this.#length = at;
+  }
+
+  #makeRoom(more: number): void {
+    const length = this.#length + more;
+    if (length <= this.#bytes.length) return;
+    const larger = buffers.take(length) ?? new Uint8Array(Math.max(length, this.#bytes.length * 2));
+    larger.set(this.#bytes.subarray(0, this.#length));
+    buffers.give(this.#bytes);
+    this.#bytes = larger;
+  }
 }

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { DatabaseError, type PoolClient, type QueryResult } from "pg";
-import { type Answer, answerJson } from "./neon-answer.ts";
+import { DatabaseError, type PoolClient, Query, type QueryResult } from "pg";
+import { AnswerJson } from "./neon-answer.ts";
 import { Pools, terminate } from "./neon-pools.ts";
 import { beginStatement, readBody, readRequest, RequestError } from "./neon-request.ts";
 import type { NeonRequest, Statement } from "./neon-request.ts";
@@ -44,29 +44,41 @@ const ERROR_FIELDS = [
   "routine",
 ] as const;
 
-async function run(client: PoolClient, query: Statement): Promise<Answer> {
-  // The extended protocol also without parameters: like Neon, one statement a query.
-  const config = {
-    text: query.query,
-    values: query.params,
-    types: asText,
-    rowMode: "array" as const,
-    queryMode: "extended",
-  };
-  const { fields, command, rowCount, rows } = await client.query<(string | null)[]>(config);
-  return { fields, command, rowCount, rows };
+/** The answer's JSON, whole when this is over; the caller releases it. */
+function run(client: PoolClient, query: Statement, json: AnswerJson): Promise<Uint8Array> {
+  return new Promise((resolve, reject) => {
+    // The extended protocol also without parameters: like Neon, one statement a query.
+    const config = {
+      text: query.query,
+      values: query.params,
+      types: asText,
+      rowMode: "array",
+      queryMode: "extended",
+    };
+    const running = new Query<(string | null)[]>(config);
+    running.on("row", (row, result) => json.addRow(row, result?.fields ?? []));
+    running.on("error", reject);
+    running.on("end", ({ fields, command, rowCount }) =>
+      resolve(json.end({ fields, command, rowCount })),
+    );
+    client.query(running);
+  });
 }
 
 /** All statements are on the wire at once; after an error Postgres itself refuses those behind it. */
-async function runBatch(client: PoolClient, request: NeonRequest): Promise<Answer[]> {
+async function runBatch(
+  client: PoolClient,
+  request: NeonRequest,
+  newAnswer: () => AnswerJson,
+): Promise<Uint8Array[]> {
   // One write to the socket for all of them.
   const { stream } = client.connection;
   stream.cork();
-  let sent: Promise<PromiseSettledResult<Answer | QueryResult>[]>;
+  let sent: Promise<PromiseSettledResult<Uint8Array | QueryResult>[]>;
   try {
     sent = Promise.allSettled([
       client.query(beginStatement(request)),
-      ...request.statements.map((query) => run(client, query)),
+      ...request.statements.map((query) => run(client, query, newAnswer())),
       client.query("COMMIT"),
     ]);
   } finally {
@@ -75,7 +87,11 @@ async function runBatch(client: PoolClient, request: NeonRequest): Promise<Answe
   const settled = await sent;
   const failed = settled.find((one) => one.status === "rejected");
   if (failed) throw failed.reason;
-  return settled.slice(1, -1).flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  const bytes = settled.flatMap((one) =>
+    one.status === "fulfilled" && one.value instanceof Uint8Array ? [one.value] : [],
+  );
+  const separated = bytes.flatMap((one, n) => (n === 0 ? [one] : [Buffer.from(","), one]));
+  return [Buffer.from('{"results":['), ...separated, Buffer.from("]}")];
 }
 
 function describeError(error: unknown): { status: number; body: Record<string, unknown> } {
@@ -94,8 +110,15 @@ function send(response: ServerResponse, status: number, body: unknown): void {
   sendJson(response, status, [Buffer.from(JSON.stringify(body))]);
 }
 
-function sendJson(response: ServerResponse, status: number, chunks: readonly Buffer[]): void {
-  if (response.destroyed || response.headersSent) return;
+/** @param release called when the chunks are not needed any more */
+function sendJson(
+  response: ServerResponse,
+  status: number,
+  chunks: readonly Uint8Array[],
+  release = () => {},
+): void {
+  if (response.destroyed || response.headersSent) return release();
+  response.once("close", release);
   response.writeHead(status, {
     "content-type": "application/json",
     "content-length": chunks.reduce((sum, { length }) => sum + length, 0),
@@ -123,12 +146,24 @@ async function answer(
     void terminate(pool, client);
   };
   response.once("close", onClose);
+  const answers: AnswerJson[] = [];
+  const release = () => answers.forEach((json) => json.release());
+  const newAnswer = () => {
+    const json = new AnswerJson(request.arrays);
+    answers.push(json);
+    return json;
+  };
   try {
     if (abandoned) return;
     const [first] = request.statements;
-    const answers =
-      request.batch || !first ? await runBatch(client, request) : await run(client, first);
-    sendJson(response, 200, answerJson(answers, request.arrays));
+    const chunks =
+      request.batch || !first
+        ? await runBatch(client, request, newAnswer)
+        : [await run(client, first, newAnswer())];
+    sendJson(response, 200, chunks, release);
+  } catch (error) {
+    release();
+    throw error;
   } finally {
     busy = false;
     response.off("close", onClose);

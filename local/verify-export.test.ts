@@ -255,6 +255,14 @@ describe("verify-export", () => {
       expect((await verify([], { ...manifest, bytes: 0, parts }))[0]).toBe(0);
   });
 
+  test("does not take a CSV file without its header, of no part at all", async () => {
+    const { manifest } = makeExport({ format: "csv", compression: "none" }, [0]);
+    expect(await verify([], { ...manifest, bytes: 0, parts: [] })).toEqual([
+      1,
+      "does not agree: the manifest: expected a part with the header, found none",
+    ]);
+  });
+
   const csv: Kind = { format: "csv", compression: "none" };
 
   test("takes a quoted newline for a value at a part's edge, and not for the end of a row", async () => {

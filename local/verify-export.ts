@@ -100,6 +100,8 @@ function partChecker(manifest: ExportManifest) {
 
 /** Whether the manifest's totals are those of its parts. */
 function disagreementInside({ parts, ...totals }: ExportManifest): string | undefined {
+  if (totals.format === "csv" && parts.length === 0)
+    return "the manifest: expected a part with the header, found none";
   for (const [n, { number }] of parts.entries())
     if (number !== n + 1) return `the manifest: expected part ${n + 1}, found part ${number}`;
   const withRows = parts.filter((part) => part.rows > 0);

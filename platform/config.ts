@@ -2,7 +2,7 @@ import { z } from "zod";
 import { ApiError } from "./errors.ts";
 import { logLevels, type LogLevel } from "./logger.ts";
 import { originSection } from "./origin-settings.ts";
-import { list, optional, required, secret } from "./setting-forms.ts";
+import { list, optional, required, secret, wholeNumber } from "./setting-forms.ts";
 import { tokenSection } from "./token-settings.ts";
 
 const httpUrl = z
@@ -47,15 +47,9 @@ const readAuditSection = z
 
 const retentionSection = z
   .object({
-    DEFAULT_RETENTION_DAYS: z
-      .string()
-      .refine(
-        (days) => /^\d{1,5}$/.test(days) && Number(days) >= 1 && Number(days) <= 36_500,
-        "must be a whole number of days from 1 to 36500",
-      )
-      .default("90"),
+    DEFAULT_RETENTION_DAYS: wholeNumber(1, 36_500, "a whole number of days").default(90),
   })
-  .transform((env) => ({ defaultDays: Number(env.DEFAULT_RETENTION_DAYS) }));
+  .transform((env) => ({ defaultDays: env.DEFAULT_RETENTION_DAYS }));
 
 const maskSection = z
   .object({ HASH_SECRET: secret, MASK_KEYS: optional })
@@ -169,15 +163,9 @@ function signingKeys(env: {
 }
 const pollerSection = z
   .object({
-    MAX_POLLERS: z
-      .string()
-      .refine(
-        (count) => /^\d{1,2}$/.test(count) && Number(count) >= 1 && Number(count) <= 20,
-        "must be a whole number from 1 to 20",
-      )
-      .default("4"),
+    MAX_POLLERS: wholeNumber(1, 20).default(4),
   })
-  .transform((env) => ({ max: Number(env.MAX_POLLERS) }));
+  .transform((env) => ({ max: env.MAX_POLLERS }));
 
 const logSection = z
   .object({
@@ -218,7 +206,6 @@ export type Config = {
 };
 export type DatabaseConfig = Sections["database"];
 export type TokenConfig = Sections["tokens"];
-export type MaskConfig = Sections["masking"];
 export type SqsConfig = Sections["sqs"];
 export type S3Config = Sections["s3"];
 export type SearchConfig = Sections["search"];

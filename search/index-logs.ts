@@ -3,6 +3,7 @@ import { z } from "zod";
 import { type AuditLog } from "../events/audit-log.ts";
 import { idMonth } from "../events/ids.ts";
 import { leaves } from "../events/json-text.ts";
+import { maxMetadataPath } from "../events/log-filter.ts";
 import { idCheck } from "../events/log-slice.ts";
 import { metadataPair } from "./build-query.ts";
 import { ensureMonthIndex, newAlias, oldAlias, writeAlias } from "./index-template.ts";
@@ -197,7 +198,12 @@ export function indexDocument(log: LogToStore): string {
     ),
   ]);
   values.delete(null);
-  const pairs = new Set(metadata.map((leaf) => metadataPair(leaf.path, leaf.value)));
+  // A long path stands before each of its values: to digest them all would take seconds for one log.
+  const pairs = new Set(
+    metadata
+      .filter(({ path }) => path.length <= maxMetadataPath)
+      .map(({ path, value }) => metadataPair(path, value)),
+  );
   return JSON.stringify({
     ...storedDocument(log),
     target_ids: targetIds(log.targets ?? "[]"),

@@ -7,12 +7,13 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { findConfigs } from "../local/workers.ts";
 import { auditDependencies } from "./tools/audit.ts";
+import { type BundledPackage, bundledPackages } from "./tools/bundled-packages.ts";
 import { type BundleSize, bundleSize, sizeTable, tooLarge } from "./tools/bundle-sizes.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /**
- * `npm test`: lint, format, types, the bundle of each Worker and its size, an audit of what ships in them, and
+ * `npm test`: lint, format, types, the bundle of each Worker, its size and its packages, an audit of them, and
  * the tests with their coverage. All of it runs, whatever fails first. The last line counts:
  * `N passed, N failed`.
  */
@@ -20,6 +21,7 @@ async function runAll(): Promise<number> {
   const dir = await mkdtemp(join(tmpdir(), "audit-log-checks-"));
   const report = join(dir, "tests.json");
   const sizes: BundleSize[] = [];
+  const metafiles: string[] = [];
   const checks: [string, () => Promise<Outcome>][] = [
     ...["lint", "format:check", "types"].map((script): (typeof checks)[number] => [
       script,
@@ -28,14 +30,18 @@ async function runAll(): Promise<number> {
     ...findConfigs(root).map((config, n): (typeof checks)[number] => [
       `bundle of ${relative(root, config)}`,
       async () => {
+        const metafile = join(dir, `${n}.json`);
         const args = ["deploy", "--dry-run", "--outdir", join(dir, String(n)), "-c", config];
+        args.push("--metafile", metafile);
         const { isGood, output } = await runs("wrangler", args, "read");
         const size = bundleSize(relative(root, config), output);
         if (size) sizes.push(size);
+        if (isGood) metafiles.push(metafile);
         return isGood && size ? "passed" : "failed";
       },
     ]),
     ["sizes of the bundles", async () => checkSizes(sizes)],
+    ["packages in the bundles", () => checkPackages(metafiles)],
     ["audit", checkAudit],
   ];
   const failed: string[] = [];
@@ -95,6 +101,19 @@ function checkSizes(sizes: readonly BundleSize[]): Outcome {
   const refused = tooLarge(sizes);
   if (refused.length > 0) console.log(`Cloudflare would not take ${refused.join(", ")}.`);
   return refused.length === 0 ? "passed" : "failed";
+}
+
+/** The audit asks about dependencies only: what ships in a Worker must be one, its own or another's. */
+async function checkPackages(metafiles: readonly string[]): Promise<Outcome> {
+  const lock = await readFile(join(root, "package-lock.json"), "utf8");
+  const packages = new Map<string, BundledPackage>();
+  for (const metafile of metafiles) {
+    const found = bundledPackages(await readFile(metafile, "utf8"), lock);
+    for (const one of found) packages.set(one.folder, one);
+  }
+  for (const { folder, version, isAudited } of packages.values())
+    console.log(`${folder} ${version}${isAudited ? "" : ": is not audited"}`);
+  return [...packages.values()].every(({ isAudited }) => isAudited) ? "passed" : "failed";
 }
 
 async function checkAudit(): Promise<Outcome> {

@@ -13,7 +13,7 @@ export function ownLogOf(
   tenantId: string,
   settings: TenantSettings,
   event: OwnEvent,
-): Promise<NewAuditLog> {
+): NewAuditLog {
   const { actor, config, requestId } = c.var;
   const requester = {
     user_id: actor.sub,

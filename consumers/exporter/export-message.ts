@@ -22,7 +22,7 @@ import { reasonOf } from "../../platform/errors.ts";
 import { hopTimes } from "../../platform/hop-times.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { visibilitySeconds } from "../poll-queue.ts";
-import type { Outcome } from "../settle-messages.ts";
+import { lastReceive, type Outcome } from "../settle-messages.ts";
 import { failureOf, UploadGone } from "./export-errors.ts";
 import type { PartSize } from "./part-cutter.ts";
 import { runSlice, type SliceEnd, type Spent } from "./run-slice.ts";
@@ -96,16 +96,31 @@ async function notClaimed(
   row: ExportRow,
   tools: ExportTools,
 ): Promise<Outcome> {
-  const isOver = row.status !== "PENDING" && row.status !== "IN_PROGRESS";
-  if (isOver) await cleanUp(tools, row);
+  if (isOver(row)) {
+    await cleanUp(tools, row);
+    // Who failed it may have died before its message was buried. One that cannot be must not come for ever.
+    const isUnburied = message.receiveCount > 1 && message.receiveCount <= lastReceive;
+    return row.status === "FAILED" && isUnburied
+      ? { message, to: "dead-letter", body: message.body, reason: row.errorMessage ?? "it failed" }
+      : { message, to: "delete" };
+  }
   // The sweep finds what is left alone; a message must not come so often that it counts as poisoned.
-  if (isOver || message.receiveCount >= maxTries - 1) return { message, to: "delete" };
+  if (message.receiveCount >= lastReceive) return { message, to: "delete" };
   const leaseMs = (row.leaseUntil?.getTime() ?? 0) - Date.now();
   return {
     message,
     to: "retry",
     delaySeconds: Math.min(Math.max(Math.ceil(leaseMs / 1000), 1), 90),
   };
+}
+
+const isOver = ({ status }: ExportRow) => status !== "PENDING" && status !== "IN_PROGRESS";
+
+/** At the sixth receive SQS would take the message for poisoned, and with it the export: the sweep finds that, too. */
+function again(message: ReceivedMessage, delaySeconds: number): Outcome {
+  return message.receiveCount > lastReceive
+    ? { message, to: "delete" }
+    : { message, to: "retry", delaySeconds };
 }
 
 /** Runs a slice, and says every 20 s to Postgres and SQS that it is still under way. */
@@ -118,7 +133,11 @@ async function withSignsOfLife(work: Work): Promise<SliceEnd> {
       .then(() => work.sqs.retryLater(work.queueUrl, extended))
       .catch((error: unknown) => {
         if (error instanceof ExportLost) lost = error;
-        else work.logger.warning("sign_of_life_failed", { reason: reasonOf(error) });
+        else
+          work.logger.warning("sign_of_life_failed", {
+            export_id: work.row.id,
+            reason: reasonOf(error),
+          });
       });
   }, signOfLifeMs);
   const check = () => {
@@ -147,9 +166,7 @@ async function continued(work: Work, end: SliceEnd): Promise<Outcome> {
     isWaiting ? waitingSeconds : 0,
   );
   const refused = await work.sqs.send(work.queueUrl, [next]);
-  return refused.length === 0
-    ? { message, to: "delete" }
-    : { message, to: "retry", delaySeconds: 1 };
+  return refused.length === 0 ? { message, to: "delete" } : again(message, 1);
 }
 
 async function interrupted(work: Work, error: unknown): Promise<Outcome> {
@@ -166,9 +183,11 @@ async function interrupted(work: Work, error: unknown): Promise<Outcome> {
     }
     const failure = failureOf(error, work.s3.bucket);
     logWork(work, "failed_try", { reason: reasonOf(error), tries: row.tries });
-    if (failure.isPassing && row.tries < maxTries) {
+    // This try may have made a part before it failed: then it is none without progress.
+    const { tries = row.tries } = (await readWork(work.db, claim)) ?? {};
+    if (failure.isPassing && tries < maxTries) {
       await releaseClaim(work.db, claim);
-      return { message, to: "retry", delaySeconds: backoffSeconds(row.tries) };
+      return again(message, backoffSeconds(tries));
     }
     // A passing failure keeps what was uploaded: a retry goes on from there.
     if (!failure.isPassing) {
@@ -181,15 +200,17 @@ async function interrupted(work: Work, error: unknown): Promise<Outcome> {
     if (second instanceof ExportLost) return await letGo(work, second);
     // Not even that can be written down: the lease runs out, and the message comes again.
     logWork(work, "failed_try", { reason: reasonOf(second), tries: row.tries });
-    return { message, to: "retry", delaySeconds: backoffSeconds(row.tries) };
+    return again(message, backoffSeconds(row.tries));
   }
 }
 
 const backoffSeconds = (tries: number) => Math.round(2 ** tries * (1 + Math.random()));
 
+/** While another works on the export, what S3 has of it is that one's; once it is over, what is left is this one's. */
 async function letGo(work: Work, { to }: ExportLost): Promise<Outcome> {
   logWork(work, to === "cancel" ? "cancelled" : "overtaken", {});
-  if (to === "cancel") await cleanUpNow(work);
+  const row = await readWork(work.db, work.claim);
+  if (row && isOver(row)) await cleanUp(work, row);
   return { message: work.message, to: "delete" };
 }
 

@@ -44,7 +44,8 @@ export async function finishExport(
     contentType: "application/json",
     fileName: fileName(beside),
   });
-  await markDone(db, claim, { objectKey: key, rows: manifest.rows, finishedAt });
+  const { rows, bytes } = manifest;
+  await markDone(db, claim, { objectKey: key, rows, bytes, finishedAt });
 }
 
 /** @returns false where S3 does not have the parts as they are listed */

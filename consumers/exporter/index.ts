@@ -4,15 +4,14 @@ import { connectSqs, type ReceivedMessage } from "../../aws/sqs.ts";
 import { connectDatabase } from "../../db/client.ts";
 import { parseExportMessage } from "../../events/messages.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
-import { reasonOf } from "../../platform/errors.ts";
 import { withHopTimes } from "../../platform/hop-times.ts";
 import { createLogger } from "../../platform/logger.ts";
-import { firstPoller } from "../../platform/poller-names.ts";
 import { s3Log } from "../../platform/s3-log.ts";
 import { workerSections } from "../../platform/worker-sections.ts";
 import { connectSearch } from "../../search/client.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
 import type { Outcome } from "../settle-messages.ts";
+import { watchQueue } from "../watch-queue.ts";
 import { partBuffers } from "./part-cutter.ts";
 import { exportMessage, type ExportTools } from "./export-message.ts";
 
@@ -34,6 +33,10 @@ function exportsHere(): number {
   for (const [one, began] of underWay) if (Date.now() - began > forgetMs) underWay.delete(one);
   return underWay.size;
 }
+
+/** A message waits so long for a place, which is half of the time for which no one else sees it. */
+const placeTimeoutMs = 60_000;
+const placeEveryMs = 100;
 
 /** Requests of one alarm after which nothing more is received. */
 const maxRequests = 500;
@@ -88,17 +91,29 @@ export class ExportPoller extends QueuePoller {
     return { outcomes };
   }
 
-  private async export(message: ReceivedMessage): Promise<Outcome> {
-    const work = withHopTimes(() => exportMessage(message, this.tools(message)));
-    underWay.set(work, Date.now());
-    const place: Promise<void> = Promise.allSettled([work]).then(() => {
-      underWay.delete(work);
-      this.running.delete(place);
-      return undefined;
-    });
-    this.running.add(place);
+  private export(message: ReceivedMessage): Promise<Outcome> {
     this.spent.requests += requestsAround;
-    return work.catch((error: unknown): Outcome => ({ message, to: "give-back", error }));
+    const outcome = this.exportInPlace(message);
+    const ended: Promise<void> = outcome.then(() => void this.running.delete(ended));
+    this.running.add(ended);
+    return outcome;
+  }
+
+  /** Pollers of an isolate that receive at the same moment have more messages than there are places. */
+  private async exportInPlace(message: ReceivedMessage): Promise<Outcome> {
+    for (const until = Date.now() + placeTimeoutMs; exportsHere() >= maxExports;) {
+      if (Date.now() > until) return { message, to: "retry", delaySeconds: 1 };
+      await new Promise((resolve) => setTimeout(resolve, placeEveryMs));
+    }
+    const place = {};
+    underWay.set(place, Date.now());
+    try {
+      return await withHopTimes(() => exportMessage(message, this.tools(message)));
+    } catch (error) {
+      return { message, to: "give-back", error };
+    } finally {
+      underWay.delete(place);
+    }
   }
 
   private s3Log({ body }: ReceivedMessage) {
@@ -124,16 +139,9 @@ export class ExportPoller extends QueuePoller {
 }
 
 export default {
-  /** The watchdog: wakes the poller where messages wait, whatever put it to sleep. */
   async scheduled(_controller, env) {
     const config = parseConfig(env, sections);
     const logger = createLogger(loggerName, config.logLevel);
-    try {
-      const sqs = requireSection(config, "sqs");
-      const { waiting } = await connectSqs(sqs).depth(sqs.exportQueueUrl);
-      if (waiting > 0) await env.EXPORT_POLLER.getByName(firstPoller).wake();
-    } catch (error) {
-      logger.error("watchdog_failed", { reason: reasonOf(error) });
-    }
+    await watchQueue("exportQueueUrl", env.EXPORT_POLLER, config, logger);
   },
 } satisfies ExportedHandler<Env>;

@@ -22,8 +22,7 @@ const growsEvery = 500;
 
 /** The least size of a part in bytes, by its number from 1; the last of a file may be smaller. */
 export type PartSize = (number: number) => number;
-export const partSize: PartSize = (number) =>
-  (5 + Math.floor((number - 1) / growsEvery)) * mebibyte;
+const partSize: PartSize = (number) => (5 + Math.floor((number - 1) / growsEvery)) * mebibyte;
 
 /** A pool that keeps two or three buffers of ordinary parts. */
 export const partBuffers = () => new BufferPool(18 * mebibyte);

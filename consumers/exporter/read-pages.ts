@@ -8,6 +8,8 @@ import {
 } from "../../db/export-pages.ts";
 import { maxPieces } from "../../db/export-pieces.ts";
 import { firstIdAt, idTime } from "../../events/ids.ts";
+import type { LogFilter } from "../../events/log-filter.ts";
+import type { SearchTerm } from "../../events/search-terms.ts";
 import { countFound, findIds, type SearchRange } from "../../search/export-ids.ts";
 import { ReadAhead } from "./read-ahead.ts";
 
@@ -24,11 +26,20 @@ export type RowSource = {
 };
 
 /**
+ * Whether the index can say which logs a search finds. Of a prefix behind other words it looks at the first
+ * 1,000 words that begin so, those of other tenants among them: an export must not lack logs for that.
+ */
+export function isForIndex({ search }: LogFilter): boolean {
+  const isCapped = ({ kind, words }: SearchTerm) => kind === "prefix" && words.length > 1;
+  return search.length > 0 && !search.some(isCapped);
+}
+
+/**
  * Postgres selects the rows itself; with words to search for, OpenSearch says which, where there is one,
  * and Postgres has them.
  */
 export function rowSource(db: Database, search: Client | undefined, range: ExportRange): RowSource {
-  if (range.filter.search.length === 0 || !search) {
+  if (!isForIndex(range.filter) || !search) {
     const pages = new ReadAhead(db, range);
     return {
       page: (after) => pages.page(after),

@@ -25,7 +25,7 @@ import {
   type PartSize,
   type UnfinishedPart,
 } from "./part-cutter.ts";
-import { type RowSource, rowSource } from "./read-pages.ts";
+import { isForIndex, type RowSource, rowSource } from "./read-pages.ts";
 
 export type SliceTools = {
   db: Database;
@@ -57,7 +57,9 @@ const defaultGraceMs = 10_000;
 /** A slice ends at the first part after so many requests of the invocation, and within a part after so many more. */
 const maxRequests = 600;
 const maxRequestsMore = 150;
-const settleEveryMs = 100;
+/** Whether all logs are there is asked after so long, then after twice as long, and so on; then the place is left to others. */
+const firstSettleMs = 100;
+const mostSettleMs = 3_500;
 
 /**
  * Goes on with an export from its checkpoint: pages of rows into parts, parts to S3, each with a
@@ -69,11 +71,15 @@ const settleEveryMs = 100;
 export async function runSlice(tools: SliceTools, claim: Claim, row: ExportRow): Promise<SliceEnd> {
   const { db, search } = tools;
   const deadline = Date.now() + (tools.sliceMs ?? defaultSliceMs);
-  const isSearch = row.filters.search.length > 0 && search !== undefined;
-  while (!(await isSettled(db, row.tenantId, row.upperId, isSearch))) {
+  const isSearch = isForIndex(row.filters) && search !== undefined;
+  const spent = tools.spent ?? { requests: 0 };
+  for (let waitMs = firstSettleMs, waited = 0; ; waitMs *= 2) {
+    spent.requests++;
+    if (await isSettled(db, row.tenantId, row.upperId, isSearch)) break;
     tools.check();
-    if (Date.now() > deadline) return "waiting";
-    await new Promise((resolve) => setTimeout(resolve, settleEveryMs));
+    waited += waitMs;
+    if (waited > mostSettleMs) return "waiting";
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
   }
   const { replica } = tools;
   const rowsDb = replica

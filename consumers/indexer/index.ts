@@ -1,16 +1,15 @@
 import { sql } from "drizzle-orm";
-import { connectSqs, type ReceivedMessage } from "../../aws/sqs.ts";
+import type { ReceivedMessage } from "../../aws/sqs.ts";
 import { asRole, connectDatabase } from "../../db/client.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
-import { reasonOf } from "../../platform/errors.ts";
 import { withHopTimes } from "../../platform/hop-times.ts";
 import { createLogger } from "../../platform/logger.ts";
-import { firstPoller } from "../../platform/poller-names.ts";
 import { withRetries } from "../../platform/retry.ts";
 import { workerSections } from "../../platform/worker-sections.ts";
 import { connectSearch } from "../../search/client.ts";
 import { refreshIndices } from "../../search/index-logs.ts";
 import { type Handled, QueuePoller } from "../poll-queue.ts";
+import { watchQueue } from "../watch-queue.ts";
 import { indexMessages, searchRetries } from "./index-messages.ts";
 import { Refresher } from "./refresher.ts";
 
@@ -68,16 +67,9 @@ export class LogPoller extends QueuePoller {
 }
 
 export default {
-  /** The watchdog: wakes the poller where messages wait, whatever put it to sleep. */
   async scheduled(_controller, env) {
     const config = parseConfig(env, sections);
     const logger = createLogger(loggerName, config.logLevel);
-    try {
-      const sqs = requireSection(config, "sqs");
-      const { waiting } = await connectSqs(sqs).depth(sqs.logQueueUrl);
-      if (waiting > 0) await env.LOG_POLLER.getByName(firstPoller).wake();
-    } catch (error) {
-      logger.error("watchdog_failed", { reason: reasonOf(error) });
-    }
+    await watchQueue("logQueueUrl", env.LOG_POLLER, config, logger);
   },
 } satisfies ExportedHandler<Env>;

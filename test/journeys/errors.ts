@@ -122,6 +122,14 @@ export function errorJourneys(target: Target): void {
       );
     });
 
+    test("is counted where the route has no use for it, too", async () => {
+      const path = `/api/v1/logs/export/${crypto.randomUUID()}/retry`;
+      const headers = { "Idempotency-Key": "k" };
+      const large = await caller.call("POST", path, { text: "x".repeat(20_000) }, headers);
+      expectProblem(large, 413, "too_large");
+      expectProblem(await caller.call("POST", path, {}, headers), 404, "not_found");
+    });
+
     test("of more than 256 KiB is 413 where its length is not declared", async () => {
       const chunk = new TextEncoder().encode("x".repeat(64 * 1024));
       let sent = 0;
@@ -175,9 +183,13 @@ export function errorJourneys(target: Target): void {
       ["outcome=maybe", "outcome"],
       ["user_id=", "user_id"],
       ["from=yesterday", "from"],
+      ["from=9999-12-31T23:59:59-01:00", "from"],
+      ["occurred_from=9999-12-31T23:59:59-01:00", "occurred_from"],
       ["from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "to"],
       ["occurred_from=2026-01-02T00:00:00Z&occurred_to=2026-01-02T00:00:00Z", "occurred_to"],
       ["metadata.=x", "metadata."],
+      [`metadata.${"x".repeat(501)}=x`, `metadata.${"x".repeat(501)}`],
+      [Array.from({ length: 21 }, (_, n) => `metadata.${n}=x`).join("&"), "metadata"],
       ["search=", "search"],
       ["search=%22!!%22", "search"],
       [`search=${"x".repeat(513)}`, "search"],

@@ -147,6 +147,7 @@ export function findLogsJourneys(target: Target, source: "opensearch" | "postgre
         "6",
       ],
       [{ occurred_from: "2025-06-01T00:00:00.001Z", user_id: "u_1" }, "10"],
+      [{ occurred_from: "9999-12-31T23:59:59.999Z" }, ""],
       [{ from: "2020-01-01T00:00:00Z", to: "2021-01-01T00:00:00Z" }, ""],
       [{ from: "2020-01-01T00:00:00Z", user_id: "u_1" }, "10"],
     ])("%j finds %j", async (query, expected) => {
@@ -172,6 +173,18 @@ export function findLogsJourneys(target: Target, source: "opensearch" | "postgre
       ["nowhere", ""],
     ])("search=%s finds %j", async (search, expected) => {
       expect(await found({ search })).toBe(expected);
+    });
+
+    test("a log of many values under a very long key holds up no filter by metadata", async () => {
+      const writer = callerOf(target, { tenant_id: newTenant(), role: "admin", sub: "alice" });
+      const key = "k".repeat(128_000);
+      const id = await writer.create({
+        metadata: { plan: "pro", [key]: Array<number>(60_000).fill(7) },
+      });
+      await writer.settled();
+      const { items } = await writer.list({ "metadata.plan": "pro" });
+      expect(items.map((item) => item.id)).toEqual([id]);
+      expect((await writer.list({ "metadata.plan": "free" })).items).toEqual([]);
     });
 
     test("from is inclusive and to is exclusive, on created_at", async () => {

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { auditDependencies, readAudit } from "../tools/audit.ts";
+import { bundledPackages } from "../tools/bundled-packages.ts";
 import { bundleSize, maxGzipKib, sizeTable, tooLarge } from "../tools/bundle-sizes.ts";
 
 test("a bundle's size is read from what wrangler says", () => {
@@ -29,6 +30,40 @@ test("a bundle that Cloudflare would not take is named", () => {
   expect(tooLarge([small])).toEqual([]);
   expect(tooLarge([small, { ...small, worker: "indexer", gzipKib: maxGzipKib + 0.1 }])).toEqual([
     "indexer",
+  ]);
+});
+
+test("the packages of a bundle are told with their versions, and those that no audit asks about", () => {
+  const meta = {
+    inputs: {},
+    outputs: {
+      "index.js.map": { bytes: 9 },
+      "index.js": {
+        inputs: {
+          "../../db/client.ts": { bytesInOutput: 900 },
+          "../../node_modules/@hono/zod-openapi/dist/index.js": { bytesInOutput: 10 },
+          "../../node_modules/debug/node_modules/ms/index.js": { bytesInOutput: 10 },
+          "../../node_modules/supports-color/browser.js": { bytesInOutput: 10 },
+          "../../node_modules/supports-color/index.js": { bytesInOutput: 10 },
+          "../../node_modules/left-out/index.js": { bytesInOutput: 0 },
+          "node_modules/unlocked/index.js": { bytesInOutput: 10 },
+        },
+      },
+    },
+  };
+  const lock = {
+    packages: {
+      "": { name: "the project" },
+      "node_modules/@hono/zod-openapi": { version: "1.6.3" },
+      "node_modules/debug/node_modules/ms": { version: "2.1.3" },
+      "node_modules/supports-color": { version: "10.2.2", dev: true },
+    },
+  };
+  expect(bundledPackages(JSON.stringify(meta), JSON.stringify(lock))).toEqual([
+    { folder: "node_modules/@hono/zod-openapi", version: "1.6.3", isAudited: true },
+    { folder: "node_modules/debug/node_modules/ms", version: "2.1.3", isAudited: true },
+    { folder: "node_modules/supports-color", version: "10.2.2", isAudited: false },
+    { folder: "node_modules/unlocked", version: undefined, isAudited: false },
   ]);
 });
 

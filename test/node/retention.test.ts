@@ -10,6 +10,7 @@ import { lateWriteSeconds } from "../../db/index-removals.ts";
 import { readPendingLogs } from "../../db/outbox.ts";
 import { removeOldLogs } from "../../db/remove-old-logs.ts";
 import { deleteOldest, type RetentionRun } from "../../db/retention.ts";
+import { settleRun } from "../../db/retention-runs.ts";
 import { readSettledMark } from "../../db/settled-mark.ts";
 import { firstIdAt, idMonth, idTime } from "../../events/ids.ts";
 import { createLogger, type LogFields } from "../../platform/logger.ts";
@@ -179,6 +180,32 @@ describe.skipIf(searchMissing !== "")(`an export that begins (skipped: ${searchM
     expect(seen.filter(({ atBegin, later }) => atBegin !== later)).toEqual([]);
     expect(seen[0]?.atBegin).toBeGreaterThan(0);
     await removing;
+  });
+});
+
+describe.skipIf(searchMissing !== "")(`what was removed (skipped: ${searchMissing})`, () => {
+  test("is recorded by one of those that end the run at once", async () => {
+    await storeOld(100, 5);
+    const run = runOf(90);
+    await own.query(
+      `insert into retention_runs (tenant_id, cutoff, fallback_days, due_at)
+       values ($1, to_timestamp($2::bigint / 1000.0), 90, 'infinity')`,
+      [tenant, run.cutoff],
+    );
+    await removeOldLogs(own.db, run, Infinity);
+    const client = await own.pool.connect();
+    await client.query("begin");
+    await client.query("select 1 from retention_runs where tenant_id = $1 for update", [tenant]);
+    const ends = [1, 2, 3].map(() => settleRun(own.db, run, "done"));
+    await sleep(500);
+    await client.query("commit");
+    client.release();
+    const ids = (await Promise.all(ends)).filter((id) => id !== undefined);
+    const logs = await own.query(
+      "select id, metadata ->> 'removed' as removed from audit_logs where tenant_id = $1",
+      [tenant],
+    );
+    expect(logs).toEqual([{ id: ids[0], removed: "5" }]);
   });
 });
 

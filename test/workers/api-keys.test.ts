@@ -11,6 +11,7 @@ import {
   type Target,
 } from "../journeys/api.ts";
 import { ownerOf, rowsOf } from "./database.ts";
+import { roundTrips } from "./round-trips.ts";
 import { workers, workersWith } from "./tools.ts";
 
 const keyFields = {
@@ -65,6 +66,14 @@ describe("an API key", () => {
     const { items } = await caller.list({ action: "document.opened" });
     expect(items.map((item) => item.id)).toEqual([log]);
     expect((await caller.get("/health")).body).toMatchObject({ checks: expect.anything() });
+  });
+
+  test("is made and shown by one transaction: an answer that it failed is true", async () => {
+    const tenant = newTenant();
+    const admin = adminOf(tenant, workersWith({}));
+    await newKey(tenant);
+    const post = () => admin.post(pathOf(tenant), { name: "k", roles: ["writer"] });
+    expect(await roundTrips(tenant, post)).toBe(1);
   });
 
   test("is shown once, has 32 random bytes, and only its digest is stored", async () => {
@@ -197,9 +206,11 @@ describe("an API key", () => {
     await adminOf(tenant, target).post(pathOf(tenant), { name: "second", roles: ["writer"] });
     await keyCaller(key, target).post("/api/v1/logs", entry());
     await keyCaller(`${key}x`, target).get("/api/v1/logs");
+    const path = `${pathOf(tenant)}/${key}`;
+    expectProblem(await adminOf(tenant, target).call("DELETE", path), 422, "validation_failed");
     const used = written.map((line) => JSON.parse(line)).filter((line) => line.sub === id);
     expect(used).toMatchObject([{ event: "request", actor: "api_key", tenant_id: tenant }]);
-    expect(written.join()).not.toMatch(/al_|Bearer/);
+    expect(written.join()).not.toMatch(/al_(?!\*\*\*")|Bearer/);
     expect(written.join()).not.toContain(key.slice(3, 20));
   });
 });

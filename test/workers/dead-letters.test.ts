@@ -3,13 +3,17 @@ import { sql } from "drizzle-orm";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
 import type { QueuePoller } from "../../consumers/poll-queue.ts";
+import { reviveLetters } from "../../db/revive-letters.ts";
 import { firstIdAt } from "../../events/ids.ts";
 import { exportMessageFor, indexMessagesFor } from "../../events/messages.ts";
+import { ownRecorder } from "../../events/own-actions.ts";
+import { serviceLog } from "../../events/service-log.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { connectSearch } from "../../search/client.ts";
 import { ensureMonthIndex } from "../../search/index-template.ts";
 import { callerOf, expectProblem, newTenant } from "../journeys/api.ts";
-import { rowsOf } from "./database.ts";
+import { ownerOf, rowsOf } from "./database.ts";
+import { ownLogs } from "./own-logs.ts";
 import { newQueue, newQueueWithoutDeadLetters, sqs } from "./queues.ts";
 import { nowhere, searchMissing, workerEnv, workersWith } from "./tools.ts";
 
@@ -314,6 +318,94 @@ describe("dead letters", () => {
       const { body } = await admin.get(`/api/v1/logs/export/${id}`);
       expect(body).toMatchObject({ data: { status: "DONE", rows_exported: 1, error: null } });
     }, 15_000);
+    const [, tried] = await ownLogs(tenant);
+    expect(tried).toMatchObject({
+      action: "audit_log.dead_letters_redriven",
+      user_id: "operator",
+      resource_type: "export",
+      resource_id: id,
+      metadata: { queue: "export" },
+    });
+  });
+
+  describe("that are sent back", () => {
+    const make = (...tenants: string[]) =>
+      rowsOf(sql`
+        insert into tenants (id) select * from jsonb_array_elements_text(${JSON.stringify(tenants)}::jsonb)`);
+    const bury = (log: Queue, tenant: string, request: string, logs = 1) => {
+      const ids = Array.from({ length: logs }, () => crypto.randomUUID());
+      return sqs.send(log.deadLetters, indexMessagesFor(tenant, ids, request));
+    };
+
+    test("are recorded in the tenants that they are of, masked by their rules, and once", async () => {
+      const [log, exports] = [await newQueue(), await newQueue()];
+      const [one, other, unknown] = [newTenant(), newTenant(), newTenant()];
+      await make(one, other);
+      await rowsOf(sql`
+        update tenants set masking = '{"fields": {"user_id": "hash"}}', settings_version = 1 where id = ${other}`);
+      await bury(log, one, "first", 2);
+      await bury(log, one, "second");
+      await bury(log, other, "third");
+      await bury(log, unknown, "fourth");
+      const operator = operatorOf(log, exports);
+      expect(await operator.redrive()).toMatchObject({ redriven: 4, failed: 0 });
+      expect(await operator.redrive()).toMatchObject({ redriven: 0, failed: 0 });
+      const about = {
+        action: "audit_log.dead_letters_redriven",
+        resource_type: "audit_log",
+        resource_id: "*",
+        recorded_by: ownRecorder,
+      };
+      expect(await ownLogs(one)).toMatchObject([
+        { ...about, user_id: "operator", metadata: { queue: "log", logs: 3 } },
+      ]);
+      const [masked, ...more] = await ownLogs(other);
+      expect(more).toEqual([]);
+      expect(masked).toMatchObject({ ...about, metadata: { queue: "log", logs: 1 } });
+      expect(JSON.stringify(masked)).not.toContain("operator");
+      expect(await ownLogs(unknown)).toEqual([]);
+      // And the indexer is told of the two.
+      expect((await sqs.depth(log.url)).waiting).toBe(4 + 2);
+    });
+
+    test("are recorded once where two send them back at once", async () => {
+      const [log, exports] = [await newQueue(), await newQueue()];
+      const tenant = newTenant();
+      await make(tenant);
+      await bury(log, tenant, "first");
+      await operatorOf(log, exports).list();
+      const [row] = await rowsOf(sql`select id from dead_letters where tenant_id = ${tenant}`);
+      const ids = [String(row?.["id"])];
+      const record = {
+        tenantId: tenant,
+        ids,
+        log: serviceLog("audit_log.dead_letters_redriven", "audit_log"),
+      };
+      const ends = await Promise.all([1, 2, 3].map(() => reviveLetters(ownerOf(), ids, [record])));
+      expect(ends.flat()).toHaveLength(1);
+      expect(await ownLogs(tenant)).toHaveLength(1);
+    });
+
+    test("stay dead where that cannot be recorded", async () => {
+      const [log, exports] = [await newQueue(), await newQueue()];
+      const tenant = newTenant();
+      await make(tenant);
+      await bury(log, tenant, "first");
+      const operator = operatorOf(log, exports);
+      const name = sql.identifier(`no_log_${crypto.randomUUID().replaceAll("-", "")}`);
+      await rowsOf(sql`
+        alter table pending_index add constraint ${name}
+        check (tenant_id <> ${sql.raw(`'${tenant}'`)}) not valid`);
+      try {
+        expect((await operator.call("POST", `${operator.path}/redrive`)).status).toBe(500);
+      } finally {
+        await rowsOf(sql`alter table pending_index drop constraint ${name}`);
+      }
+      expect(await operator.of(tenant)).toHaveLength(1);
+      expect(await sqs.depth(log.url)).toEqual({ waiting: 0, inFlight: 0 });
+      expect(await operator.redrive()).toMatchObject({ redriven: 1 });
+      expect(await ownLogs(tenant)).toHaveLength(1);
+    });
   });
 
   test("of an export that the exporter buried have the reason of its row", async () => {

@@ -1,10 +1,12 @@
 import { sql } from "drizzle-orm";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type RowForm, rowSeparator, rowText } from "../../db/export-row-text.ts";
-import { linesIn } from "../../db/text-lines.ts";
+import { LineMaker } from "../../db/export-lines.ts";
+import { marksWith, nullsOf, type RowForm, rowText } from "../../db/export-row-text.ts";
+import { auditLogs } from "../../db/schema.ts";
 import { type AuditLog, auditLogJson, jsonFields } from "../../events/audit-log.ts";
 import { type ExportColumn, exportColumns } from "../../events/csv-columns.ts";
+import { BufferPool } from "../../platform/buffer-pool.ts";
 import { rowsOf } from "./database.ts";
 
 type Parsed = { value: string; isQuoted: boolean };
@@ -61,6 +63,9 @@ const hostile = fc.constantFrom(
   ";",
   "\r\n",
   "\uFFFD",
+  // What stands between values, and in the place of one that is not there.
+  "\u007F",
+  "\u2400",
   "\u2028",
   "é",
   "😀",
@@ -79,23 +84,40 @@ const textColumns = exportColumns.filter(
   (column) => !["id", "created_at", "occurred_at", "severity", ...jsonFields].includes(column),
 );
 const anyText = anyTextWithNul.map((text) => text.replaceAll("\0", ""));
-const anyValue = fc.option(anyText, { nil: null });
+/** Of a column, as it can be stored. */
+const anyValueOf = (column: (typeof textColumns)[number]) =>
+  auditLogs[column].notNull ? anyText : fc.option(anyText, { nil: null });
+const anyTexts = fc.record(
+  Object.fromEntries(textColumns.map((column) => [column, anyValueOf(column)])),
+);
 
-/** Postgres makes a file of logs as it does of stored ones; they are given to it as JSON. */
-async function fileOf(form: RowForm, logs: readonly object[]): Promise<string> {
+/** A file of logs as it is made of stored ones; they are given to Postgres as JSON. */
+async function fileOf(form: RowForm, logs: readonly object[], suffix = ""): Promise<string> {
+  const found = await readAs(form, logs, suffix);
+  return found ?? (await readAs(form, logs, crypto.randomUUID())) ?? "";
+}
+
+/** @returns undefined where some value cannot be told from what stands between them */
+async function readAs(form: RowForm, logs: readonly object[], suffix: string) {
+  const marks = marksWith(suffix);
   const [row] = await rowsOf(sql`
-    select string_agg(${rowText(form)}, ${rowSeparator(form)}) as text
+    select string_agg(${rowText(form.columns, marks)}, ${marks.separator}::text) as text,
+      count(*)::integer as rows, sum(${nullsOf(form.columns)})::integer as nulls
     from json_populate_recordset(null::audit_logs, ${JSON.stringify(logs)}::json) as audit_logs`);
-  return linesOf(form, row?.["text"]);
+  const made = linesOf(form, JSON.stringify(row?.["text"]), suffix);
+  return made?.rows === row?.["rows"] && made?.nulls === row?.["nulls"] ? made?.text : undefined;
 }
 
 /** As they are made of a text that came in as JSON. */
-function linesOf({ format }: RowForm, text: unknown): string {
-  const json = new TextEncoder().encode(`${JSON.stringify(text)},`);
-  const { lines, end } = linesIn(format, json, 1);
-  expect(end).toBe(json.length - 1);
+function linesOf(form: RowForm, json: string, suffix = "") {
+  const bytes = new Uint8Array(new TextEncoder().encode(`${json},`));
+  const maker = new LineMaker(form, marksWith(suffix), new BufferPool(0));
+  const made = maker.take(bytes, 1);
+  expect(made.end).toBe(bytes.length - 1);
+  if (!("rows" in made)) return undefined;
   // A value may begin with what else is taken for a byte order mark.
-  return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(lines);
+  const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  return { ...made, text: decoder.decode(maker.bytesOf(made)) };
 }
 
 const csv = (columns: readonly ExportColumn[]): RowForm => ({ format: "csv", columns });
@@ -111,10 +133,12 @@ async function fieldsOf(column: ExportColumn, values: (string | null)[]): Promis
 
 describe("a line of CSV", () => {
   test("gives back the values of any log, null and the empty string told apart", async () => {
-    const log = fc.record(Object.fromEntries(textColumns.map((column) => [column, anyValue])));
     await fc.assert(
-      fc.asyncProperty(fc.array(log, { minLength: 1, maxLength: 12 }), async (logs) => {
-        const file = await fileOf(csv(textColumns), logs);
+      fc.asyncProperty(fc.array(anyTexts, { minLength: 1, maxLength: 12 }), async (logs) => {
+        const file = await fileOf(
+          csv(textColumns),
+          logs.map((one) => ({ id: empty.id, ...one })),
+        );
         expect(parseCsv(file).map((record) => record.map(original))).toEqual(
           logs.map((one) => textColumns.map((column) => one[column])),
         );
@@ -169,15 +193,20 @@ describe("a line of CSV", () => {
   });
 
   test("is the same however SQL over HTTP escapes its characters", () => {
-    const text = '(a,"é 😀 \u0001 /\t",\uFEFF)\\\n(b,"\b\f\r\n","c:\\\\d")';
+    const value = 'é 😀 \u0001 /\t"\uFEFF,\b\f\r\nc:\\d';
+    const text = `${empty.id}\x7F${value}\x7Fb`;
     const numbered = JSON.stringify(text).replaceAll(
       /[\u0080-\uFFFF]/g,
       (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
     );
-    for (const json of [JSON.stringify(text), numbered, numbered.replaceAll("/", "\\/")]) {
-      const { lines } = linesIn("csv", new TextEncoder().encode(json), 1);
-      expect(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(lines)).toBe(
-        'a,"é 😀 \u0001 /\t",\uFEFF\r\nb,"\b\f\r\n","c:\\d"\r\n',
+    const all = numbered.replaceAll('\\"', "\\u0022").replaceAll("/", "\\/");
+    const columns = ["description", "action"] as const;
+    for (const json of [JSON.stringify(text), numbered, all]) {
+      expect(linesOf({ format: "csv", columns }, json)?.text).toBe(
+        `"${value.replaceAll('"', '""')}",b\r\n`,
+      );
+      expect(linesOf({ format: "jsonl", columns }, json)?.text).toBe(
+        `${JSON.stringify({ description: value, action: "b" })}\n`,
       );
     }
   });
@@ -201,7 +230,7 @@ describe("a line of CSV", () => {
     expect(fields.map(({ value }) => value)).toEqual(values);
     expect(
       await fileOf(csv(["action", "description", "user_id", "email"]), [
-        { action: "a.b", description: "'tis", user_id: "-1", email: "" },
+        { id: empty.id, action: "a.b", description: "'tis", user_id: "-1", email: "" },
       ]),
     ).toBe("a.b,''tis,'-1,\"\"\r\n");
   });
@@ -209,12 +238,19 @@ describe("a line of CSV", () => {
   test("holds times in UTC with milliseconds, and JSON as it was sent, every digit of it", async () => {
     const metadata = '{"b": 9007199254740993, "1": 1e400, "a": "=1+1\\n"}';
     const line = await fileOf(csv(["created_at", "metadata", "outcome", "masked_fields"]), [
-      { created_at: "2026-01-31T10:30:00.5+01:00", masked_fields: ["/a"] },
+      {
+        ...empty,
+        metadata: null,
+        created_at: "2026-01-31T10:30:00.5+01:00",
+        masked_fields: ["/a"],
+      },
     ]);
     expect(line).toBe('2026-01-31T09:30:00.500Z,,,"[""/a""]"\r\n');
     const [stored] = await rowsOf(sql`
-      select ${rowText(csv(["metadata"]))} as text from (select ${metadata}::json as metadata) as audit_logs`);
-    const [[field] = []] = parseCsv(linesOf(csv(["metadata"]), stored?.["text"]));
+      select ${rowText(["metadata"], marksWith(""))} as text
+      from (select ${empty.id} as id, ${metadata}::json as metadata) as audit_logs`);
+    const made = linesOf(csv(["metadata"]), JSON.stringify(stored?.["text"]));
+    const [[field] = []] = parseCsv(made?.text ?? "");
     expect(field?.value).toBe(metadata);
   });
 
@@ -229,14 +265,13 @@ describe("a line of CSV", () => {
 
 describe("a line of JSON", () => {
   test("is what the API answers of the same log, with any columns in any order", async () => {
-    const texts = fc.record(Object.fromEntries(textColumns.map((column) => [column, anyValue])));
     const lists = fc.record({
       truncated_fields: fc.option(fc.array(anyText), { nil: null }),
       masked_fields: fc.option(fc.array(anyText), { nil: null }),
     });
     const columns = fc.shuffledSubarray([...exportColumns], { minLength: 1 });
     await fc.assert(
-      fc.asyncProperty(texts, lists, columns, async (values, listed, wanted) => {
+      fc.asyncProperty(anyTexts, lists, columns, async (values, listed, wanted) => {
         const log = { ...empty, ...values, ...listed };
         const stored = {
           ...log,

@@ -1,4 +1,4 @@
-import { describe, expect, test, vi } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { connectS3, type S3 } from "../../aws/s3.ts";
 import { S3Error } from "../../aws/s3-answers.ts";
 import { exportMessage } from "../../consumers/exporter/export-message.ts";
@@ -7,6 +7,7 @@ import {
   expireLease,
   largeExport,
   realS3,
+  removeLargeLogs,
   s3Config,
   sendAgain,
   stateOf,
@@ -18,6 +19,8 @@ import {
   workUntilOver,
 } from "./export-steps.ts";
 import { nowhere, workerEnv } from "./tools.ts";
+
+afterAll(removeLargeLogs);
 
 describe("the exporter", () => {
   test("goes on slice by slice from its checkpoint, in parts of whole rows", async () => {

@@ -5,6 +5,7 @@ import maintenance from "../../consumers/maintenance/index.ts";
 import { callerOf, entry, expectProblem, newTenant } from "../journeys/api.ts";
 import { exported, exportAnswer, finished, start } from "./export-calls.ts";
 import { rowsOf } from "./database.ts";
+import { textOf } from "./export-steps.ts";
 import { newQueue } from "./queues.ts";
 import { workers, workersWith } from "./tools.ts";
 
@@ -14,6 +15,34 @@ describe("an export", () => {
     const { text, manifest } = await exported(caller);
     expect(text).toMatch(/^id,tenant_id,.*\r\n$/);
     expect(manifest.rows).toBe(0);
+  });
+
+  test.each([
+    ["csv", "gzip", /^id,tenant_id,.*\r\n$/],
+    ["jsonl", "gzip", /^$/],
+    ["jsonl", "none", /^$/],
+  ])("of no logs as %s, compressed %s, is a whole file", async (format, compression, expected) => {
+    const caller = callerOf(workers, { tenant_id: newTenant() });
+    const { done, manifest } = await exported(caller, { format, compression });
+    expect(await textOf(done.file_url, compression)).toMatch(expected);
+    const { bytes } = manifest;
+    expect(manifest).toMatchObject({ rows: 0, first_id: null, last_id: null });
+    expect(done).toMatchObject({ rows_total: 0, bytes, parts: manifest.parts.length });
+    expect(bytes === 0).toBe(compression === "none");
+  });
+
+  test("gives links for 15 minutes, and says until when", async () => {
+    const caller = callerOf(workers, { tenant_id: newTenant() });
+    const { done } = await exported(caller);
+    for (const link of [done.file_url, done.manifest_url]) {
+      const { searchParams: asked } = new URL(String(link));
+      expect(asked.get("X-Amz-Expires")).toBe("900");
+      const signed = asked.get("X-Amz-Date") ?? "";
+      const at = signed.replace(/(....)(..)(..T..)(..)(..Z)/, "$1-$2-$3:$4:$5");
+      const until = Date.parse(String(done["expires_at"]));
+      expect(until - Date.parse(at)).toBeLessThanOrEqual(900_000);
+      expect(until - Date.parse(at)).toBeGreaterThan(898_000);
+    }
   });
 
   test("has every log in order", async () => {
@@ -108,13 +137,26 @@ describe("an export", () => {
     const { text } = await exported(caller, { columns: ["description", "metadata"] });
     const stored = JSON.stringify({ ...metadata, nul: "\ufffd", lone: "\ufffd" });
     expect(text).toBe(
-      `description,metadata\r\n"lone \ufffd and \ufffd","${stored.replaceAll('"', '""')}"\r\n`,
+      `description,metadata\r\nlone \ufffd and \ufffd,"${stored.replaceAll('"', '""')}"\r\n`,
     );
     const lines = await exported(caller, {
       format: "jsonl",
       filters: { resource_type: "document" },
     });
     expect(`{"data":${lines.text.trimEnd()}}`).toBe((await caller.get(`/api/v1/logs/${id}`)).text);
+  });
+
+  test("has also values that look like what Postgres puts between them", async () => {
+    const caller = callerOf(workers, { tenant_id: newTenant() });
+    const hostile = { description: "\u007F\u007F", resource_name: "\u2400", user_id: "a\u007Fb" };
+    await caller.create(hostile);
+    await caller.create({ description: "plain" });
+    const columns = ["description", "resource_name", "user_id"];
+    const filters = { resource_type: "document" };
+    const csv = await exported(caller, { columns, filters });
+    expect(csv.text.split("\r\n").slice(1, 2)).toEqual(['"\u007F\u007F",\u2400,"a\u007Fb"']);
+    const { text } = await exported(caller, { columns, filters, format: "jsonl" });
+    expect(JSON.parse(text.split("\n")[0] ?? "")).toEqual(hostile);
   });
 
   test("never has a log of another tenant, nor one that was stored after it was asked for", async () => {

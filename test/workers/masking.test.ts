@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { sql } from "drizzle-orm";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
@@ -396,6 +397,18 @@ test("an export finds both too, and shows its filters masked", async () => {
     sql`select filters::text as text from export_pipelines where id = ${two.done.id}`,
   );
   expect(String(rows[0]?.["text"])).not.toContain('"p"');
+  // Nor what a guess could be held against without HASH_SECRET.
+  const digest = createHash("sha256").update("p").digest("hex");
+  expect(String(rows[0]?.["text"])).not.toContain(digest);
+});
+
+test("an export finds what a masked key's rule keeps: counts, and null", async () => {
+  const { caller } = await newCaller();
+  const id = await caller.create({ metadata: { max_tokens: 4096, password: null } });
+  for (const filters of [{ "metadata.max_tokens": "4096" }, { "metadata.password": "null" }]) {
+    const { text } = await exported(caller, { columns: ["id"], filters });
+    expect(text).toBe(`id\r\n${id}\r\n`);
+  }
 });
 
 describe("the user role, where user_id is hashed", () => {
@@ -486,6 +499,28 @@ describe("the rules of a tenant", () => {
       "/masking/patterns/0",
     ]);
     expect(answer.text).toContain("the user role is held to logs of its own user_id");
+  });
+
+  test("are text that the database can read again", async () => {
+    const { tenant, caller } = await newCaller();
+    const answer = await caller.call("PATCH", pathOf(tenant), {
+      masking: {
+        keys: [
+          { key: "a\0", how: "full" },
+          { key: "a\ud800", how: "full" },
+        ],
+        patterns: [
+          { form: "abc\0", how: "full" },
+          { form: "abc\udc00", how: "full" },
+        ],
+      },
+    });
+    expect(expectProblem(answer, 422, "validation_failed")).toEqual([
+      "/masking/keys/0/key",
+      "/masking/keys/1/key",
+      "/masking/patterns/0/form",
+      "/masking/patterns/1/form",
+    ]);
   });
 
   test("are nobody's to change but its admin's and the platform's", async () => {

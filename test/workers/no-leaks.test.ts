@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { connectS3 } from "../../aws/s3.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { type Answer, callerOf, entry, newTenant, problem } from "../journeys/api.ts";
@@ -63,31 +63,45 @@ const oddAnswers: Record<string, () => Response | Promise<Response>> = {
   },
 };
 
-/** The variables by which the Worker finds the broken one; all others are whole. */
-const backends: Record<string, Record<string, string>> = {
-  Postgres: {
+/** The variables by which the Worker finds the broken one at a host; all others are whole. */
+const backends: Record<string, (host: string) => Record<string, string>> = {
+  Postgres: (host) => ({
     DATABASE_URL: `postgres://audit:hush@${host}/hush`,
     NEON_FETCH_ENDPOINT: `http://${host}/sql`,
-  },
-  OpenSearch: { OPENSEARCH_HOST: `http://${host}` },
-  SQS: { SQS_ENDPOINT: `http://${host}` },
-  S3: { AWS_ENDPOINT_URL: `http://${host}`, SQS_ENDPOINT: workerEnv["AWS_ENDPOINT_URL"] ?? "" },
+  }),
+  OpenSearch: (host) => ({ OPENSEARCH_HOST: `http://${host}` }),
+  SQS: (host) => ({ SQS_ENDPOINT: `http://${host}` }),
+  S3: (host) => ({
+    AWS_ENDPOINT_URL: `http://${host}`,
+    SQS_ENDPOINT: workerEnv["AWS_ENDPOINT_URL"] ?? "",
+  }),
 };
 
-/** What is asked of the broken host is answered so; what pollers ask the others meanwhile is not touched. */
-function breakHost(answer: () => Response | Promise<Response>): () => number {
-  const real = globalThis.fetch;
-  let asked = 0;
-  vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
-    const url = input instanceof Request ? input.url : String(input);
-    if (new URL(url).hostname !== host) return await real(input, init);
-    asked++;
-    return await answer();
-  });
-  return () => asked;
+type Broken = { answer: () => Response | Promise<Response>; asked: number };
+const brokenHosts = new Map<string, Broken>();
+
+/** A host at which every call is answered so. */
+function breakHost(how: string): { name: string; broken: Broken } {
+  const name = `${brokenHosts.size}.${host}`;
+  const broken = { answer: oddAnswers[how] ?? (() => Response.error()), asked: 0 };
+  brokenHosts.set(name, broken);
+  return { name, broken };
 }
 
-afterEach(() => {
+beforeAll(() => {
+  // Of the reasons only the log is told.
+  for (const level of ["warn", "error"] as const)
+    vi.spyOn(console, level).mockImplementation(() => {});
+  const real = globalThis.fetch;
+  vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
+    const url = input instanceof Request ? input.url : String(input);
+    const broken = brokenHosts.get(new URL(url).hostname);
+    if (!broken) return await real(input, init);
+    broken.asked++;
+    return await broken.answer();
+  });
+});
+afterAll(() => {
   vi.restoreAllMocks();
 });
 
@@ -135,13 +149,11 @@ function expectNothingOf(answer: Answer, about: string): void {
   expect(`${headers}\n${answer.text}`, about).not.toMatch(secret);
 }
 
-describe.each(Object.keys(backends))("while %s", (backend) => {
+// Most of it is waiting for what is tried again: many go side by side, each with a host of its own.
+describe.concurrent.each(Object.entries(backends))("while %s", (backend, variables) => {
   test.each(Object.keys(oddAnswers))("%s, no answer tells of it", async (how) => {
-    // Of the reasons only the log is told.
-    for (const level of ["warn", "error"] as const)
-      vi.spyOn(console, level).mockImplementation(() => {});
-    const timesAsked = breakHost(oddAnswers[how] ?? (() => Response.error()));
-    const target = workersWith(backends[backend] ?? {});
+    const { name, broken } = breakHost(how);
+    const target = workersWith(variables(name));
     const key = callerOf({ ...target, token: async () => `al_${id()}${id()}`.slice(0, 46) }, {});
     const answers = await Promise.all([
       ...requests
@@ -161,30 +173,28 @@ describe.each(Object.keys(backends))("while %s", (backend) => {
         true,
       );
     }
-    expect(timesAsked()).toBeGreaterThan(0);
+    expect(broken.asked).toBeGreaterThan(0);
   });
 });
 
-describe("an export that fails", () => {
+describe.concurrent("an export that fails", () => {
   test.each(Object.keys(oddAnswers))(
     "since S3 %s, says no more than that to who reads it",
     async (how) => {
-      for (const level of ["warn", "error"] as const)
-        vi.spyOn(console, level).mockImplementation(() => {});
       const { url } = await newQueue();
       const target = workersWith({ SQS_EXPORT_QUEUE_URL: url });
       const caller = callerOf(target, { tenant_id: newTenant() });
       await caller.create();
       const { id: exportId } = await start(caller);
-      const env = { ...workerEnv, ...backends["S3"] };
+      const { name, broken } = breakHost(how);
+      const env = { ...workerEnv, ...backends["S3"]?.(name) };
       const s3 = connectS3(requireSection(parseConfig(env), "s3"), 10);
-      breakHost(oddAnswers[how] ?? (() => Response.error()));
       let state = await stateOf(caller, exportId);
       for (let tries = 0; tries < 3 && state.status !== "FAILED"; tries++) {
         await work(url, toolsOf(url, { s3 }));
         state = await stateOf(caller, exportId);
       }
-      vi.restoreAllMocks();
+      expect(broken.asked).toBeGreaterThan(0);
       const answer = await caller.get(`/api/v1/logs/export/${exportId}`);
       // The file's address is for the reader, and there is none.
       expect(state.file_url).toBeNull();

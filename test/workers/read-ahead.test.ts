@@ -1,5 +1,5 @@
 import { sql } from "drizzle-orm";
-import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { ReadAhead } from "../../consumers/exporter/read-ahead.ts";
 import type { Database } from "../../db/client.ts";
 import type { ExportPage, ExportRange } from "../../db/export-pages.ts";
@@ -43,6 +43,11 @@ beforeAll(async () => {
   await fill(tenantId, many, "");
   await fill(largeTenantId, 200, "0123456789abcdef".repeat(8 * 1024));
 });
+
+// What works for all tenants would go through them, and bring them into the index, for the tests after these.
+afterAll(() =>
+  rowsOf(sql`delete from audit_logs where tenant_id in (${tenantId}, ${largeTenantId})`),
+);
 
 async function pagesOf(db: Database, wanted: ExportRange): Promise<ExportPage[]> {
   const source = new ReadAhead(db, wanted);

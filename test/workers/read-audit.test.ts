@@ -10,8 +10,10 @@ import { ownRecorder } from "../../events/own-actions.ts";
 import { tenantMask } from "../../events/tenant-mask.ts";
 import app from "./all-workers.ts";
 import { callerOf, type Client, entry, expectProblem, newTenant } from "../journeys/api.ts";
-import { exported, finished, start } from "./export-calls.ts";
+import { exportAnswer, exported, finished, start } from "./export-calls.ts";
 import { ownerOf, rowsOf } from "./database.ts";
+import { storeOld } from "./old-logs.ts";
+import { ownLogs } from "./own-logs.ts";
 import { token, workerEnv, workers, workersWith } from "./tools.ts";
 
 const ip = "203.0.113.9";
@@ -20,23 +22,6 @@ const browser = { "CF-Connecting-IP": ip, "User-Agent": "a browser" };
 /** A Worker whose tenants have their searches recorded, as it is by default. */
 const recording = workersWith({ DEFAULT_READ_AUDIT: undefined });
 const platform = callerOf(workers, { role: "platform_admin", tenant_id: undefined, sub: "root" });
-
-const own = z.array(
-  z.looseObject({
-    id: z.string(),
-    action: z.string(),
-    metadata: z.record(z.string(), z.unknown()),
-  }),
-);
-
-/** The tenant's own logs, in the order that they were stored. */
-async function ownLogs(tenant: string) {
-  const rows = await rowsOf(sql`
-    select id, action, user_id, actor_type, ip_address, user_agent, request_id, resource_type, resource_id,
-      resource_name, recorded_by, outcome, metadata, before_state, after_state, masked_fields
-    from audit_logs where tenant_id = ${tenant} and action like 'audit\_log.%' order by id`);
-  return own.parse(rows);
-}
 
 const actionsOf = async (tenant: string) => (await ownLogs(tenant)).map(({ action }) => action);
 
@@ -133,11 +118,13 @@ describe("a read", () => {
       "0123456789abcdef",
       "4111 1111 1111 1111",
       "ulf@example.org",
+      "inside-a-token",
     ];
     const filters = {
       email: secrets[0] ?? "",
       "metadata.password": secrets[1] ?? "",
       "metadata.note": `Bearer ${secrets[2]}`,
+      "metadata.token.id": secrets[5] ?? "",
       search: `"${secrets[3]}" ${secrets[4]}`,
     };
     await caller.list(filters);
@@ -151,6 +138,7 @@ describe("a read", () => {
           email: ["n***@example.com"],
           "metadata.password": "***",
           "metadata.note": "Bearer ***",
+          "metadata.token.id": ["***"],
           search: '"***" u***@example.org',
         },
       });
@@ -160,6 +148,9 @@ describe("a read", () => {
       ),
       await rowsOf(
         sql`select read_audits::text as text from read_audits where tenant_id = ${tenant}`,
+      ),
+      await rowsOf(
+        sql`select shown_filters::text as text from export_pipelines where tenant_id = ${tenant}`,
       ),
     ]);
     for (const secret of secrets) expect(stored).not.toContain(secret);
@@ -216,7 +207,7 @@ describe("the level of a tenant", () => {
   test("is judged where the log is stored, whatever an isolate knew", async () => {
     const tenant = newTenant();
     await platform.post("/api/v1/tenants", { id: tenant, read_audit: "changes" });
-    const toRecord = await readToRecord(tenant);
+    const toRecord = readToRecord(tenant);
     expect(await recordRead(ownerOf(), scopeOf(tenant), toRecord)).toEqual({
       id: undefined,
       leftMs: undefined,
@@ -248,7 +239,7 @@ describe("the level of a tenant", () => {
 
 const scopeOf = (tenantId: string) => ({ tenantId, userId: null });
 
-async function readToRecord(tenant: string, mac: string = crypto.randomUUID()) {
+function readToRecord(tenant: string, mac: string = crypto.randomUUID()) {
   const requester = {
     user_id: "nora",
     actor_type: "user",
@@ -259,7 +250,7 @@ async function readToRecord(tenant: string, mac: string = crypto.randomUUID()) {
   const event: OwnEvent = { action: "audit_log.searched", resource_type: "audit_log" };
   const secrets = { hashSecret: "0".repeat(32), extraKeys: [] };
   const masking = { mask: tenantMask(null, tenant, secrets), hashSecret: secrets.hashSecret };
-  const log = await ownLog(event, requester, {
+  const log = ownLog(event, requester, {
     tenantId: tenant,
     recordedBy: ownRecorder,
     ...masking,
@@ -276,7 +267,7 @@ describe("equal reads", () => {
 
   test("that ask at once, wherever they are, are recorded once", async () => {
     const tenant = newTenant();
-    const toRecord = await readToRecord(tenant);
+    const toRecord = readToRecord(tenant);
     const results = await Promise.all(
       Array.from({ length: 20 }, () => recordRead(ownerOf(), scopeOf(tenant), toRecord)),
     );
@@ -290,7 +281,7 @@ describe("equal reads", () => {
 
   test("are recorded again a minute after the last, and not before", async () => {
     const tenant = newTenant();
-    const toRecord = await readToRecord(tenant);
+    const toRecord = readToRecord(tenant);
     await recordRead(ownerOf(), scopeOf(tenant), toRecord);
     await age(tenant, 55);
     const early = await recordRead(ownerOf(), scopeOf(tenant), toRecord);
@@ -318,6 +309,24 @@ describe("equal reads", () => {
       user_id: "u_1",
     });
     expect(await count()).toBe(before + 4);
+  });
+
+  test("behind a cursor tell what was found there, and no total that the caller has put into the cursor", async () => {
+    const tenant = newTenant();
+    const sender = callerOf(workers, { tenant_id: tenant });
+    await sender.createAll([{}, {}, {}].map(() => ({ user_id: "u_1" })));
+    await sender.settled();
+    const query = { user_id: "u_1", page_size: "1" };
+    const { next_cursor: given } = await sender.list(query);
+    const text = atob((given ?? "").replaceAll("-", "+").replaceAll("_", "/"));
+    const parts = z.array(z.unknown()).parse(JSON.parse(text));
+    const cursor = btoa(JSON.stringify(parts.with(2, 0))).replaceAll("=", "");
+    const reader = callerOf(recording, { tenant_id: tenant });
+    expect((await reader.list({ ...query, page_size: "2", cursor })).items).toHaveLength(2);
+    expect((await ownLogs(tenant))[0]?.metadata).toMatchObject({
+      results: 2,
+      results_are_lower_bound: true,
+    });
   });
 
   test("of an address merge in any spelling of it", async () => {
@@ -363,7 +372,7 @@ describe("equal reads", () => {
 
   test("leave a note for an hour, and no longer", async () => {
     const tenant = newTenant();
-    await recordRead(ownerOf(), scopeOf(tenant), await readToRecord(tenant));
+    await recordRead(ownerOf(), scopeOf(tenant), readToRecord(tenant));
     const notes = () => rowsOf(sql`select 1 as n from read_audits where tenant_id = ${tenant}`);
     await removeOldKeys(ownerOf(), Date.now() + 5_000);
     expect(await notes()).toHaveLength(1);
@@ -478,6 +487,40 @@ describe("an export", () => {
     expect(await actionsOf(tenant)).toEqual(["audit_log.export_started"]);
   });
 
+  test("is recorded as given where the answer to a repeat of its start, or of a retry, has links", async () => {
+    const tenant = newTenant();
+    const caller = callerOf(workers, { tenant_id: tenant });
+    const key = { "Idempotency-Key": "k" };
+    const again = async (path: string) => {
+      const { status, body } = await caller.call("POST", path, {}, key);
+      expect(status).toBe(202);
+      return exportAnswer.parse(body).data;
+    };
+    const isDone = (id: string) =>
+      vi.waitFor(
+        async () =>
+          expect(await rowsOf(sql`select status from export_pipelines where id = ${id}`)).toEqual([
+            { status: "DONE" },
+          ]),
+        { timeout: 20_000, interval: 100 },
+      );
+    const { id } = await again("/api/v1/logs/export");
+    await isDone(id);
+    const given = async () =>
+      (await ownLogs(tenant)).filter(({ action }) => action === "audit_log.export_link_given");
+    expect((await again("/api/v1/logs/export")).file_url).not.toBeNull();
+    await vi.waitFor(async () => expect(await given()).toMatchObject([{ resource_id: id }]));
+    const other = await start(caller);
+    await isDone(other.id);
+    await rowsOf(sql`update export_pipelines set status = 'FAILED' where id = ${other.id}`);
+    await again(`/api/v1/logs/export/${other.id}/retry`);
+    await rowsOf(sql`update export_pipelines set status = 'DONE' where id = ${other.id}`);
+    expect((await again(`/api/v1/logs/export/${other.id}/retry`)).file_url).not.toBeNull();
+    await vi.waitFor(async () =>
+      expect(await given()).toMatchObject([{ resource_id: id }, { resource_id: other.id }]),
+    );
+  });
+
   test("is recorded when it is cancelled and retried, once, and when a link to it is given", async () => {
     const tenant = newTenant();
     const caller = callerOf(workers, { tenant_id: tenant });
@@ -552,7 +595,7 @@ describe("a change", () => {
         user_id: "nora",
         metadata: { settings: ["read_audit", "tokens_not_before"] },
         before_state: { read_audit: null, tokens_not_before: null },
-        after_state: { read_audit: "all", tokens_not_before: expect.stringMatching(/^2026-01-01/) },
+        after_state: { read_audit: "all", tokens_not_before: "2026-01-01T00:00:00.000Z" },
       },
     ]);
   });
@@ -570,12 +613,53 @@ describe("a change", () => {
     const [cleaned, changed, ...more] = await ownLogs(tenant);
     expect(more).toEqual([]);
     expect(cleaned).toMatchObject({ action: "audit_log.cleanup_started", resource_id: "*" });
-    expect(Date.parse(String(cleaned?.metadata["cutoff"]))).toBe(Date.parse(data.cutoff));
+    expect(cleaned?.metadata["cutoff"]).toBe(data.cutoff);
     expect(changed).toMatchObject({
       metadata: { settings: ["legal_hold", "retention_days", "retention_takes_effect_at"] },
       before_state: { legal_hold: false, retention_days: null },
       after_state: { legal_hold: true, retention_days: 30 },
     });
+  });
+
+  test("has its times in one form, in UTC with milliseconds, as everywhere", async () => {
+    const tenant = newTenant();
+    const path = `/api/v1/tenants/${tenant}`;
+    const admin = callerOf(workers, { tenant_id: tenant });
+    const inAnHour = new Date(Date.now() + 3_600_000).toISOString().replace(/\.\d+Z$/, "+00:00");
+    await storeOld(tenant, 400, 1);
+    const changes: [Client, string, string, unknown][] = [
+      [admin, "PATCH", path, { tokens_not_before: "2026-01-01T00:00:00Z" }],
+      [admin, "PATCH", path, { tokens_not_before: "2026-01-01T03:00:00.5+01:00" }],
+      [platform, "PATCH", path, { retention_days: 30 }],
+      [platform, "PATCH", path, { retention_days: 20 }],
+      [platform, "PATCH", path, { retention_days: 365 }],
+      [admin, "POST", `${path}/keys`, { name: "k", roles: ["writer"], expires_at: inAnHour }],
+      [admin, "POST", "/api/v1/logs/export", {}],
+    ];
+    for (const [by, method, to, body] of changes)
+      expect((await by.call(method, to, body)).status, to).toBeLessThan(300);
+    await rowsOf(sql`update export_pipelines set status = 'DONE' where tenant_id = ${tenant}`);
+    expect((await admin.call("DELETE", "/api/v1/logs/cleanup")).status).toBe(200);
+    await vi.waitFor(async () =>
+      expect(await actionsOf(tenant)).toContain("audit_log.logs_removed"),
+    );
+    const told = (await ownLogs(tenant)).map(({ action, metadata, before_state, after_state }) => ({
+      action,
+      times:
+        JSON.stringify([metadata, before_state, after_state]).match(/"\d{4}-\d\d[^"]*"/g) ?? [],
+    }));
+    const withTimes = new Set(
+      told.filter(({ times }) => times.length > 0).map((log) => log.action),
+    );
+    expect([...withTimes]).toEqual([
+      "audit_log.settings_changed",
+      "audit_log.key_created",
+      "audit_log.cleanup_started",
+      "audit_log.logs_removed",
+    ]);
+    const times = told.flatMap((log) => log.times);
+    for (const time of times) expect(time).toMatch(/^"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"$/);
+    expect(times).toContain('"2026-01-01T02:00:00.500Z"');
   });
 
   test("of keys is recorded, without the key", async () => {
@@ -690,7 +774,7 @@ describe("the role of platform admins", () => {
   test("sees no tenant's notes of reads, and the API only its own tenant's", async () => {
     const [mine, theirs] = [newTenant(), newTenant()];
     for (const tenant of [mine, theirs])
-      await recordRead(ownerOf(), scopeOf(tenant), await readToRecord(tenant));
+      await recordRead(ownerOf(), scopeOf(tenant), readToRecord(tenant));
     expect(await refusal(sql`select 1 from read_audits`)).toBe("42501");
     const db = ownerOf();
     const [found] = await inTenant(db, { tenantId: mine, userId: null }, [

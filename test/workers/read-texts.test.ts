@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { readTexts } from "../../db/read-texts.ts";
-import { linesIn } from "../../db/text-lines.ts";
+import { stringEnd } from "../../db/json-escapes.ts";
 import { BufferPool } from "../../platform/buffer-pool.ts";
 
 const marker = crypto.randomUUID();
@@ -24,18 +24,28 @@ function answerOf(rows: unknown[][]): Response {
   return new Response(stream);
 }
 
-const read = (rows: unknown[][], pool = new BufferPool(16 * 1024 * 1024)) =>
-  readTexts(answerOf(rows), marker, pool, (bytes, start) => linesIn("jsonl", bytes, start));
-const textOf = (lines: Uint8Array) => new TextDecoder().decode(lines);
+/** The answer without its texts, and these as they stand in JSON. */
+async function read(response: Response, pool = new BufferPool(16 * 1024 * 1024)) {
+  const texts: string[] = [];
+  const answer = await readTexts(response, marker, pool, (bytes, start) => {
+    const end = stringEnd(bytes, start);
+    texts.push(new TextDecoder().decode(bytes.subarray(start, end)));
+    return end;
+  });
+  return { answer, texts };
+}
 
 describe("an answer of SQL over HTTP", () => {
-  test("is given without its texts, and those as lines, however much it is", async () => {
+  test("is given without its texts, and those as the bytes that they are, however much it is", async () => {
     for (const size of [0, 1, 3_000, 900_000, 2_000_000]) {
-      const { answer, texts } = await read([
-        ["1", `${marker}${objectOf(size)}`, "ü"],
-        ["2", null, '"'],
-        ["3", `${marker}${objectOf(7)}\n${objectOf(8)}`, ""],
-      ]);
+      const [long, short] = [objectOf(size), `${objectOf(7)}\n\\${objectOf(8)}`];
+      const { answer, texts } = await read(
+        answerOf([
+          ["1", `${marker}${long}`, "ü"],
+          ["2", null, '"'],
+          ["3", `${marker}${short}`, ""],
+        ]),
+      );
       expect(answer).toEqual({
         rows: [
           ["1", "", "ü"],
@@ -43,31 +53,25 @@ describe("an answer of SQL over HTTP", () => {
           ["3", "", ""],
         ],
       });
-      expect(texts.map(({ lines }) => textOf(lines))).toEqual([
-        `${objectOf(size)}\n`,
-        `${objectOf(7)}\n${objectOf(8)}\n`,
-      ]);
+      expect(texts).toEqual([long, short].map((text) => JSON.stringify(text).slice(1)));
     }
   });
 
-  test("is read into a buffer of the pool, and nothing of what was there before is in it", async () => {
+  test("is read into a buffer of the pool, which has it back, and nothing of what was there before is in it", async () => {
     const pool = new BufferPool(16 * 1024 * 1024);
-    const first = await read([[`${marker}${objectOf(300_000)}`]], pool);
-    const { length } = first.buffer;
-    pool.give(first.buffer);
-    const second = await read([[`${marker}${objectOf(3)}`], ["x"]], pool);
-    expect(second.buffer.length).toBe(length);
-    expect(second.answer).toEqual({ rows: [[""], ["x"]] });
-    expect(second.texts.map(({ lines }) => textOf(lines))).toEqual([`${objectOf(3)}\n`]);
+    await read(answerOf([[`${marker}${objectOf(300_000)}`]]), pool);
+    const first = pool.take(1) ?? new Uint8Array(0);
+    const { length } = first;
+    pool.give(first);
+    const second = await read(answerOf([[`${marker}x`], ["x"]]), pool);
+    expect(second).toEqual({ answer: { rows: [[""], ["x"]] }, texts: ['x"'] });
+    expect(length).toBeGreaterThan(300_000);
+    expect(pool.take(1)?.length).toBe(length);
     expect(pool.take(1)).toBeUndefined();
   });
 
-  test("is refused where a text is none of rows, or has no end", async () => {
-    await expect(read([[`${marker}oops`]])).rejects.toThrow("begins otherwise");
+  test("is refused where it was cut off", async () => {
     const cut = new Response(`{"rows":[["${marker}{\\"a\\":1`);
-    const reading = readTexts(cut, marker, new BufferPool(0), (bytes, start) =>
-      linesIn("jsonl", bytes, start),
-    );
-    await expect(reading).rejects.toThrow("no end");
+    await expect(read(cut)).rejects.toThrow("no end");
   });
 });

@@ -290,6 +290,7 @@ test("every function of db/ that is given a scope is among these", () => {
     "keyStatements",
     "noteSettings",
     "storeChangedSettings",
+    "recordRemoved",
   ];
   expect(found).toEqual(expect.arrayContaining(parts));
   expect(found.filter((name) => !covered.has(name) && !parts.includes(name))).toEqual([]);

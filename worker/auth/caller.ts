@@ -3,7 +3,7 @@ import type { Admission, TenantScope } from "../../events/tenant-scope.ts";
 import { ApiError } from "../../platform/errors.ts";
 
 /** What a token may do within its tenant. */
-export const tenantRoles = ["admin", "auditor", "writer", "user"] as const;
+const tenantRoles = ["admin", "auditor", "writer", "user"] as const;
 export type TenantRole = (typeof tenantRoles)[number];
 
 /** The platform admin runs the service, for every tenant, and has no way to a log: that takes another role. */

@@ -9,6 +9,8 @@ import { keysAt } from "./key-set.ts";
 import { keepBearer, knownBearer } from "./known-tokens.ts";
 
 const clockToleranceSeconds = 5;
+/** As far as tokens_not_before may be ahead: no token can outlive that by its own word. */
+const maxAheadSeconds = 300;
 /** Longer than any token of ours; a longer one is not worth hashing. */
 const maxTokenLength = 8_192;
 
@@ -127,9 +129,11 @@ async function byPublicKey(
   }
 }
 
-/** Counts from now where the token does not say when it was issued, or says that it was not yet. */
+/** Counts from now where the token does not say when it was issued, or says that it was not yet: a little ahead, as clocks differ. */
 function checkLifetime({ exp, iat }: { exp: number; iat?: number | undefined }, most: number) {
   const now = Date.now() / 1000;
+  if (iat !== undefined && iat > now + maxAheadSeconds)
+    throw unauthenticated("The token says that it was issued in the future.", "invalid_token");
   if (exp - Math.min(iat ?? now, now) <= most + clockToleranceSeconds) return;
   throw unauthenticated(`The token is valid for more than ${most} seconds.`, "invalid_token");
 }

@@ -41,7 +41,7 @@ export const cancelExport: RouteHandler<typeof cancelExportRoute, AppEnv> = asyn
   const { pipeline_id: id } = c.req.valid("param");
   const db = connectDatabase(requireSection(config, "database"));
   const { row, ownId } = await withSettings(readScope(caller), async (settings, scope) => {
-    const log = await ownLogOf(c, caller.tenantId, settings, {
+    const log = ownLogOf(c, caller.tenantId, settings, {
       action: "audit_log.export_cancelled",
       resource_type: "export",
     });

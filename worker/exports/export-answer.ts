@@ -11,18 +11,9 @@ import {
 import { manifestKey } from "../../events/export-files.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
+import { count, time } from "../answer-fields.ts";
 
 const linkSeconds = 15 * 60;
-const time = (description: string, example = "2026-01-31T09:30:00.250Z") =>
-  z.iso
-    .datetime()
-    .nullable()
-    .openapi({ description, examples: [example] });
-const count = (description: string, example: number) =>
-  z
-    .int()
-    .nonnegative()
-    .openapi({ description, examples: [example] });
 const link = (description: string, example: string) =>
   z
     .url()
@@ -52,22 +43,15 @@ export const exportSchema = z
       description: "As they were asked for; addresses and secrets are masked.",
       examples: [{ action: "document.*" }],
     }),
-    created_at: z.iso.datetime().openapi({
-      description: "The export covers every log that was stored until then.",
-      examples: ["2026-01-31T09:30:00.250Z"],
-    }),
-    started_at: time("When work on it began."),
-    finished_at: time("When it came to its last status."),
+    created_at: time("The export covers every log that was stored until then."),
+    started_at: time("When work on it began.").nullable(),
+    finished_at: time("When it came to its last status.").nullable(),
     requested_by: z.string().openapi({
       description: "The `sub` of the token that asked for it, or the API key's id.",
       examples: ["alice"],
     }),
     rows_exported: count("Logs that are in the file so far.", 1290),
-    rows_total: z
-      .int()
-      .nonnegative()
-      .nullable()
-      .openapi({ description: "An estimate until the export is DONE.", examples: [1290] }),
+    rows_total: count("An estimate until the export is DONE.", 1290).nullable(),
     rows_total_is_estimate: z
       .boolean()
       .openapi({ description: "Whether rows_total is one.", examples: [false] }),
@@ -87,7 +71,7 @@ export const exportSchema = z
       "The same for its manifest: rows, bytes, first and last id, and the SHA-256 of every part.",
       "acme/019c137e.csv.manifest.json?X-Amz-Signature=9b1d",
     ),
-    expires_at: time("Until when both links work; null before DONE."),
+    expires_at: time("Until when both links work; null before DONE.").nullable(),
     error: z
       .object({
         code: z
@@ -162,7 +146,9 @@ const noLinks = { file_url: null, manifest_url: null, expires_at: null };
 
 async function linksTo(objectKey: string, config: Config) {
   const s3 = connectS3(requireSection(config, "s3"));
-  const expiresAt = new Date(Date.now() + linkSeconds * 1000).toISOString();
+  // A signature holds from the second in which it was made: never said to work for longer than it does.
+  const now = Math.floor(Date.now() / 1000);
+  const expiresAt = new Date((now + linkSeconds) * 1000).toISOString();
   const [file, manifest] = await Promise.all(
     [objectKey, manifestKey(objectKey)].map((key) => s3.presignGet(key, linkSeconds)),
   );

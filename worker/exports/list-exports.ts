@@ -5,8 +5,7 @@ import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
 import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
-import { encodeCursor } from "../logs/cursor.ts";
-import { idBehind, pageOf, pageQuery } from "../page-query.ts";
+import { cursorBehind, cutPage, idBehind, pageOf, pageQuery } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { auditLinks } from "./audit-links.ts";
 import { answerOf, exportSchema } from "./export-answer.ts";
@@ -44,12 +43,9 @@ export const listExports: RouteHandler<typeof listExportsRoute, AppEnv> = async 
   const { caller, config } = c.var;
   const { page_size: size, cursor } = c.req.valid("query");
   const db = connectDatabase(requireSection(config, "database"));
-  // One more tells whether there are more.
   const rows = await readExports(db, readScope(caller), idBehind(cursor, cursorKind), size + 1);
-  const page = rows.slice(0, size);
-  const last = rows.length > size ? page.at(-1) : undefined;
+  const { page, last } = cutPage(rows, size);
   const items = await Promise.all(page.map((row) => answerOf(row, config)));
   auditLinks(c, items);
-  const next = last ? encodeCursor({ after: last.id, total: null }, cursorKind) : null;
-  return c.json({ items, next_cursor: next }, 200);
+  return c.json({ items, next_cursor: cursorBehind(last, cursorKind) }, 200);
 };

@@ -13,9 +13,11 @@ import {
   refuseUndone,
   replayedHeader,
 } from "../idempotency-key.ts";
+import { anyBody } from "../middleware/json-body.ts";
 import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { withSettings } from "../tenants/known-settings.ts";
 import { problemAnswers } from "../problem-answers.ts";
+import { auditLinks } from "./audit-links.ts";
 import {
   answerOf,
   exportAnswer,
@@ -26,6 +28,8 @@ import {
 import { publishExport } from "./publish-export.ts";
 import { declareRoute } from "../route.ts";
 
+const maxBodyBytes = 16_384;
+
 export const retryExportRoute = declareRoute({
   method: "post",
   path: "/logs/export/{pipeline_id}/retry",
@@ -34,6 +38,7 @@ export const retryExportRoute = declareRoute({
   description: "It goes on from its checkpoint, where S3 still has what was uploaded.",
   tags: ["Exports"],
   access: auditors,
+  middleware: [anyBody(maxBodyBytes)],
   request: { params: exportParams, headers: idempotencyHeaders },
   responses: {
     202: {
@@ -41,7 +46,15 @@ export const retryExportRoute = declareRoute({
       headers: z.object({ Location: exportLocation, ...replayedHeader }),
       content: { "application/json": { schema: exportAnswer } },
     },
-    ...problemAnswers("not_found", "conflict", "validation_failed", ...keyProblems),
+    ...problemAnswers(
+      "malformed_json",
+      "not_found",
+      "request_timeout",
+      "conflict",
+      "too_large",
+      "validation_failed",
+      ...keyProblems,
+    ),
   },
 });
 
@@ -51,7 +64,7 @@ export const retryExport: RouteHandler<typeof retryExportRoute, AppEnv> = async 
   const db = connectDatabase(requireSection(config, "database"));
   const key = await idempotencyKeyOf(c, `/logs/export/${id.toLowerCase()}/retry`);
   const retried = await withSettings(readScope(caller), async (settings, scope) => {
-    const log = await ownLogOf(c, caller.tenantId, settings, {
+    const log = ownLogOf(c, caller.tenantId, settings, {
       action: "audit_log.export_retried",
       resource_type: "export",
     });
@@ -71,5 +84,7 @@ export const retryExport: RouteHandler<typeof retryExportRoute, AppEnv> = async 
   if (row.status === "PENDING") publishExport(c, id);
   publishOwnLog(c, caller.tenantId, ownId);
   c.header("Location", `/api/v1/logs/export/${id}`);
-  return c.json({ data: await answerOf(row, config) }, 202);
+  const data = await answerOf(row, config);
+  auditLinks(c, [data]);
+  return c.json({ data }, 202);
 };

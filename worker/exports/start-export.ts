@@ -22,6 +22,7 @@ import { optionalJsonBody } from "../middleware/json-body.ts";
 import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { withSettings } from "../tenants/known-settings.ts";
+import { auditLinks } from "./audit-links.ts";
 import { answerOf, exportAnswer, exportLocation } from "./export-answer.ts";
 import { exportRequest, maxExportBytes } from "./export-request.ts";
 import { publishExport } from "./publish-export.ts";
@@ -61,7 +62,7 @@ export const startExport: RouteHandler<typeof startExportRoute, AppEnv> = async 
   const kind = { format, compression, columns };
   const askedText = memberText(await c.req.text(), "filters") ?? "{}";
   const db = connectDatabase(requireSection(config, "database"));
-  const filter = await logFilter(asked.filters, caller.tenantId, config);
+  const filter = logFilter(asked.filters, caller.tenantId, config);
   const hashedToo = orItsHash(filter, caller.tenantId, config);
   const filters = storableFilter(hashedToo, recordingOf(caller, config, defaultSettings).mask);
   const key = await keyOrOwn(c, path);
@@ -73,7 +74,7 @@ export const startExport: RouteHandler<typeof startExportRoute, AppEnv> = async 
       shownFilters: shownFiltersOf(askedText, mask),
       requestedBy: caller.sub,
     };
-    const log = await ownLogOf(c, caller.tenantId, settings, {
+    const log = ownLogOf(c, caller.tenantId, settings, {
       action: "audit_log.export_started",
       resource_type: "export",
       metadata: { filters: ownFiltersOf(askedText, mask), ...kind },
@@ -88,5 +89,7 @@ export const startExport: RouteHandler<typeof startExportRoute, AppEnv> = async 
   if (row.status === "PENDING") publishExport(c, row.id);
   publishOwnLog(c, caller.tenantId, ownId);
   c.header("Location", `/api/v1/logs/export/${row.id}`);
-  return c.json({ data: await answerOf(row, config) }, 202);
+  const data = await answerOf(row, config);
+  auditLinks(c, [data]);
+  return c.json({ data }, 202);
 };

@@ -97,7 +97,7 @@ export const createKey: RouteHandler<typeof createKeyRoute, AppEnv> = async (c) 
   const made = { hash: keyHash(key), name, roles, expiresAt, createdBy: caller.sub };
   const db = connectDatabase(requireSection(config, "database"));
   const created = await withSettings(writeScope(caller), async (settings, scope) => {
-    const log = await ownLogOf(c, caller.tenantId, settings, {
+    const log = ownLogOf(c, caller.tenantId, settings, {
       action: "audit_log.key_created",
       resource_type: "api_key",
       resource_name: name,

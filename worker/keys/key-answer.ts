@@ -1,11 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import { type ApiKeyRow, keyRoles } from "../../db/api-keys.ts";
-
-const time = (description: string) =>
-  z.iso
-    .datetime()
-    .nullable()
-    .openapi({ description, examples: ["2026-01-31T09:30:00.250Z"] });
+import { time } from "../answer-fields.ts";
 
 export const keySchema = z
   .object({
@@ -19,15 +14,13 @@ export const keySchema = z
     roles: z
       .array(z.enum(keyRoles))
       .openapi({ description: "What it may do.", examples: [["writer"]] }),
-    created_at: z.iso
-      .datetime()
-      .openapi({ description: "When it was made.", examples: ["2026-01-31T09:30:00.250Z"] }),
+    created_at: time("When it was made."),
     created_by: z
       .string()
       .openapi({ description: "The `sub` of the token that made it.", examples: ["alice"] }),
-    expires_at: time("It is refused from then on; null where it does not expire."),
-    last_used_at: time("To the minute; null where it was not used."),
-    revoked_at: time("When it was revoked; null where it was not."),
+    expires_at: time("It is refused from then on; null where it does not expire.").nullable(),
+    last_used_at: time("To the minute; null where it was not used.").nullable(),
+    revoked_at: time("When it was revoked; null where it was not.").nullable(),
   })
   .openapi("ApiKey", { description: "An API key, without what it is used with." });
 

@@ -42,7 +42,7 @@ export const revokeKey: RouteHandler<typeof revokeKeyRoute, AppEnv> = async (c) 
   const { caller, config } = c.var;
   const db = connectDatabase(requireSection(config, "database"));
   const revoked = await withSettings(writeScope(caller), async (settings, scope) => {
-    const log = await ownLogOf(c, caller.tenantId, settings, {
+    const log = ownLogOf(c, caller.tenantId, settings, {
       action: "audit_log.key_revoked",
       resource_type: "api_key",
     });

@@ -60,7 +60,7 @@ async function record(c: Context<AppEnv>, scope: TenantScope, read: Read): Promi
     const db = connectDatabase(requireSection(config, "database"));
     const { id, leftMs } = await withSettings(scope, async (settings, scope) => {
       const { mask } = recordingOf(c.var.caller, config, settings);
-      const log = await ownLogOf(c, tenantId, settings, { action, ...event(mask) });
+      const log = ownLogOf(c, tenantId, settings, { action, ...event(mask) });
       const toRecord = { log, mac, from, defaultLevel: defaultLevel(config) };
       return repeatable(() => recordRead(db, scope, toRecord));
     });

@@ -1,4 +1,5 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
+import type { Context } from "hono";
 import { connectDatabase, type Database } from "../../db/client.ts";
 import { removeOldLogs } from "../../db/remove-old-logs.ts";
 import { repeatable } from "../../db/repeatable.ts";
@@ -7,10 +8,11 @@ import {
   countRemovable,
   readRemovable,
   type RetentionRun,
-  settleRun,
 } from "../../db/retention.ts";
+import { settleRun } from "../../db/retention-runs.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
+import { count, time } from "../answer-fields.ts";
 import { readScope } from "../auth/caller.ts";
 import type { AppEnv } from "../env.ts";
 import { ownLogOf, publishOwnLog } from "../own-log.ts";
@@ -27,14 +29,10 @@ const answer = z
   .object({
     data: z
       .object({
-        deleted: z
-          .int()
-          .nonnegative()
-          .openapi({
-            description:
-              "Logs that this request removed; with dry_run, logs that would be removed.",
-            examples: [1200],
-          }),
+        deleted: count(
+          "Logs that this request removed; with dry_run, logs that would be removed.",
+          1200,
+        ),
         deleted_is_lower_bound: z
           .literal(true)
           .optional()
@@ -42,10 +40,7 @@ const answer = z
             description: "With dry_run, where there were too many to count: there are more.",
             examples: [true],
           }),
-        cutoff: z.iso.datetime().openapi({
-          description: "Logs that were stored before it are too old.",
-          examples: ["2026-01-31T09:30:00.250Z"],
-        }),
+        cutoff: time("Logs that were stored before it are too old."),
         complete: z.boolean().openapi({
           description:
             "Whether none is left from before the cutoff; with dry_run, whether all were counted. If not, the service goes on by itself.",
@@ -96,7 +91,7 @@ export const cleanUpLogs: RouteHandler<typeof cleanUpLogsRoute, AppEnv> = async 
     return c.json({ data: { ...data, deleted_is_lower_bound: true as const } }, 200);
   }
   const { run, ownId } = await withSettings(scope, async (settings, scope) => {
-    const log = await ownLogOf(c, caller.tenantId, settings, {
+    const log = ownLogOf(c, caller.tenantId, settings, {
       action: "audit_log.cleanup_started",
       resource_type: "audit_log",
     });
@@ -106,7 +101,7 @@ export const cleanUpLogs: RouteHandler<typeof cleanUpLogsRoute, AppEnv> = async 
   if (!run) throw underHold(0);
   const { removed, state, cutoff } = await removeOldLogs(db, run, Date.now() + removeMs);
   event["logs_removed"] = removed;
-  c.executionCtx.waitUntil(settle(c.var, db, run, state));
+  c.executionCtx.waitUntil(settle(c, db, run, state));
   // By this the service knows that something happens: the cron of a sleeping one comes every 15 minutes.
   c.executionCtx.waitUntil(wakePoller(c, "LOG_POLLER").catch(() => {}));
   if (state === "held") throw underHold(removed);
@@ -125,13 +120,14 @@ function underHold(removed: number): ApiError {
 
 /** Where this fails, the cron finds in a minute that the run is over, or goes on with it. */
 async function settle(
-  { logger, caller }: AppEnv["Variables"],
+  c: Context<AppEnv>,
   db: Database,
   run: RetentionRun,
   state: Parameters<typeof settleRun>[2],
 ): Promise<void> {
+  const { logger, caller } = c.var;
   try {
-    await settleRun(db, run, state);
+    publishOwnLog(c, caller.tenantId, await settleRun(db, run, state));
   } catch (error) {
     logger.warning("cleanup_not_settled", {
       tenant_id: caller.tenantId,

@@ -63,7 +63,7 @@ export const createLog: RouteHandler<typeof createLogRoute, AppEnv> = async (c) 
   checkOwnName(scope, [{ path: "/user_id", userId: sent.user_id }]);
   const text = await c.req.text();
   const { logs } = await withSettings(scope, async (settings, scope) => {
-    const log = await newAuditLog(sent, text, recordingOf(caller, config, settings));
+    const log = newAuditLog(sent, text, recordingOf(caller, config, settings));
     return storeLogs(c, scope, path, [{ sent, text, log, at: "" }]);
   });
   const [made] = logs;

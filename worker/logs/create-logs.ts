@@ -102,13 +102,11 @@ export const createLogs: RouteHandler<typeof createLogsRoute, AppEnv> = async (c
   );
   const { logs, made } = await withSettings(scope, async (settings, scope) => {
     const recording = recordingOf(caller, config, settings);
-    const entries = await Promise.all(
-      sent.map(async (one, n) => {
-        const text = texts[n] ?? "{}";
-        const at = `/logs/${n}`;
-        return { sent: one, text, log: await newAuditLog(one, text, recording, at), at };
-      }),
-    );
+    const entries = sent.map((one, n) => {
+      const text = texts[n] ?? "{}";
+      const at = `/logs/${n}`;
+      return { sent: one, text, log: newAuditLog(one, text, recording, at), at };
+    });
     return storeLogs(c, scope, path, entries);
   });
   c.var.event["logs"] = made;

@@ -22,7 +22,7 @@ const statementTimeout = "57014";
 
 export type Source = "opensearch" | "postgres";
 
-type Backends = {
+export type Backends = {
   db: Database;
   /** A read replica, which spares the primary what OpenSearch does not answer. */
   replica: Database | undefined;

@@ -1,42 +1,22 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
-import { connectDatabase, connectReplica } from "../../db/client.ts";
 import { auditLogSchema } from "../../events/audit-log-answer.ts";
 import { auditLogJson } from "../../events/audit-log.ts";
 import { firstIdAt } from "../../events/ids.ts";
 import { maxCountedTotal } from "../../events/log-filter.ts";
-import { requireSection } from "../../platform/config.ts";
-import { ApiError } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
 import { readers } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { jsonText } from "../json-text.ts";
-import { nextCursor } from "../page-query.ts";
+import { nextCursor, unusableCursor, wholeNumber } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { auditSearch } from "./audit-search.ts";
-import { countDegradedSearch } from "./count-degraded.ts";
 import { type Cursor, decodeCursor, encodeCursor, listFingerprint } from "./cursor.ts";
 import { findLogs } from "./find-logs.ts";
 import { searchFields } from "./list-answer.ts";
 import { checkQuery, filterShape, logFilter, metadataParameters } from "./log-query.ts";
 import { orItsHash } from "./or-its-hash.ts";
-import { settledMark } from "./settled-mark.ts";
+import { searchBackends } from "./search-backends.ts";
 import { declareRoute } from "../route.ts";
-
-const wholeNumber = (description: string, fallback: number, least: number, most: number) =>
-  z
-    .string()
-    .regex(/^\d{1,9}$/, "must be a whole number")
-    .transform(Number)
-    .refine((n) => n >= least && n <= most, `must be from ${least} to ${most}`)
-    .default(fallback)
-    .openapi({
-      type: "integer",
-      minimum: least,
-      maximum: most,
-      default: fallback,
-      description,
-      examples: [fallback],
-    });
 
 const shape = {
   ...filterShape,
@@ -121,23 +101,15 @@ export const listLogsRoute = declareRoute({
 });
 
 export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) => {
-  const { caller, config, logger } = c.var;
+  const { caller, config } = c.var;
   const query = c.req.valid("query");
   const scope = readScope(caller);
-  const asked = await logFilter(query, caller.tenantId, config);
+  const asked = logFilter(query, caller.tenantId, config);
   const fingerprint = listFingerprint(scope, asked, query.order);
   const cursor = query.cursor === undefined ? null : readCursor(query.cursor, fingerprint);
 
   const filter = orItsHash(asked, caller.tenantId, config);
-  const { search } = config.sections;
-  const db = connectDatabase(requireSection(config, "database"));
-  const mark = await settledMark(db, caller);
-  const readConfig = config.sections.readDatabase?.replica;
-  const replica = readConfig && connectReplica(readConfig, mark.walPosition);
-  // Where there is no OpenSearch, Postgres is the search: what is stored is searchable.
-  const indexedThrough = search ? mark.indexedThrough : mark.safeTime;
-  const onDegraded = () => countDegradedSearch(c, db);
-  const backends = { db, replica, search, scope, logger, onDegraded };
+  const { backends, mark, indexedThrough } = await searchBackends(c, scope);
   const found = await findLogs(backends, filter, {
     order: query.order,
     size: query.page_size,
@@ -153,12 +125,14 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
   // An ascending list never ends: it is asked again, and goes on with what came since.
   const next = query.order === "asc" ? (last ?? firstIdAt(0)) : found.hasMore ? last : undefined;
   c.var.event["source"] = found.source;
+  // The total of a cursor is what the caller says: of such a page only what it has is known.
+  const seen = found.total ?? { count: found.logs.length, isLowerBound: true };
   auditSearch(c, scope, mark.readAudit, {
     action: "audit_log.searched",
     filter: asked,
     found: {
-      results: total.count,
-      ...(total.isLowerBound ? { results_are_lower_bound: true } : {}),
+      results: seen.count,
+      ...(seen.isLowerBound ? { results_are_lower_bound: true } : {}),
       source: found.source,
     },
   });
@@ -179,7 +153,5 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
 function readCursor(text: string, fingerprint: string): Cursor {
   const cursor = decodeCursor(text, fingerprint);
   if (typeof cursor !== "string") return cursor;
-  throw new ApiError("validation_failed", "The cursor cannot be used: see errors.", {
-    errors: [{ path: "cursor", message: cursor }],
-  });
+  throw unusableCursor(cursor);
 }

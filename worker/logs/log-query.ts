@@ -2,7 +2,12 @@ import { z } from "@hono/zod-openapi";
 import { actorTypes, anyCase, outcomes, severities, timestamp } from "../../events/audit-log.ts";
 import { cleanText, cutText } from "../../events/clean-text.ts";
 import { hashEmail } from "../../events/email.ts";
-import { exactFields, type LogFilter } from "../../events/log-filter.ts";
+import {
+  exactFields,
+  type LogFilter,
+  maxMetadataPath,
+  maxMetadataPaths,
+} from "../../events/log-filter.ts";
 import { maxSearchLength, parseSearch } from "../../events/search-terms.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
 
@@ -95,7 +100,9 @@ const metadataPrefix = "metadata.";
 const metadataValue = z.union([z.string(), z.array(z.string()).max(maxValues)]);
 
 const metadataValues = {
-  [`^${metadataPrefix.replace(".", "\\.")}.`]: oneOrMore({ type: "string" }),
+  [`^${metadataPrefix.replace(".", "\\.")}[\\s\\S]{1,${maxMetadataPath}}$`]: oneOrMore({
+    type: "string",
+  }),
 };
 
 /** For the document: the parameters that are called `metadata.<path>`, as many as there are. */
@@ -105,12 +112,12 @@ export const metadataParameters = {
   style: "form" as const,
   explode: true,
   required: false,
-  description:
-    "Every `metadata.<path>=value` parameter: the value inside metadata, exact. `metadata.user.id=7` finds `{user: {id: 7}}`. Each may be repeated: any of its values.",
+  description: `Every \`metadata.<path>=value\` parameter, ${maxMetadataPaths} paths at most: the value inside metadata, exact. \`metadata.user.id=7\` finds \`{user: {id: 7}}\`. Each may be repeated: any of its values.`,
   schema: {
     type: "object" as const,
     patternProperties: metadataValues,
     additionalProperties: false,
+    maxProperties: maxMetadataPaths,
     examples: [{ "metadata.reason": "obsolete" }],
   },
 };
@@ -126,7 +133,16 @@ export function checkQuery(
   );
   if (unknown.length > 0)
     context.addIssue({ code: "unrecognized_keys", keys: unknown, input: query });
-  for (const [key, value] of Object.entries(query).filter(([key]) => isMetadataKey(key))) {
+  const ofMetadata = Object.entries(query).filter(([key]) => isMetadataKey(key));
+  if (ofMetadata.length > maxMetadataPaths) {
+    const message = `must be at most ${maxMetadataPaths} paths`;
+    context.addIssue({ code: "custom", path: ["metadata"], message });
+  }
+  for (const [key, value] of ofMetadata) {
+    if (key.length > metadataPrefix.length + maxMetadataPath) {
+      const message = `must name a path of at most ${maxMetadataPath} characters`;
+      context.addIssue({ code: "custom", path: [key], message });
+    }
     // A query has only texts; a JSON body may have anything.
     if (!metadataValue.safeParse(value).success) {
       const message = `must be a string, or at most ${maxValues} strings`;
@@ -156,29 +172,25 @@ export const filterQuery = z
   .superRefine((query, context) => checkQuery(query, context, filterShape))
   .meta({
     id: "LogFilters",
-    description: "Only logs that all of them select. `metadata.<path>` are filters too.",
+    description: `Only logs that all of them select. \`metadata.<path>\` are filters too, ${maxMetadataPaths} paths at most.`,
     patternProperties: metadataValues,
     additionalProperties: false,
+    maxProperties: Object.keys(filterShape).length + maxMetadataPaths,
     examples: [{ action: "document.*", from: "2026-01-01T00:00:00Z" }],
   });
 export type FilterQuery = z.output<typeof filterQuery>;
 
 /** The filter that a query asks for. An address leaves here as its hash only. */
-export async function logFilter(
-  query: FilterQuery,
-  tenantId: string,
-  config: Config,
-): Promise<LogFilter> {
+export function logFilter(query: FilterQuery, tenantId: string, config: Config): LogFilter {
   const { email = [] } = query;
-  const hashes = email.map((one) =>
-    hashEmail(one, tenantId, requireSection(config, "masking").hashSecret),
-  );
   return {
     exact: Object.fromEntries(exactFields.map((field) => [field, query[field] ?? []])),
     action: query.action ?? [],
     target_id: query.target_id ?? [],
     ip_address: query.ip_address ?? [],
-    email_hash: await Promise.all(hashes),
+    email_hash: email.map((one) =>
+      hashEmail(one, tenantId, requireSection(config, "masking").hashSecret),
+    ),
     metadata: metadataPairs(query),
     from: query.from ?? null,
     to: query.to ?? null,

@@ -1,18 +1,15 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
-import { connectDatabase, connectReplica } from "../../db/client.ts";
 import { logStatsSchema } from "../../events/log-stats.ts";
-import { requireSection } from "../../platform/config.ts";
 import { readScope } from "../auth/caller.ts";
 import { auditors } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { auditSearch } from "./audit-search.ts";
-import { countDegradedSearch } from "./count-degraded.ts";
 import { findStats } from "./find-logs.ts";
 import { searchFields } from "./list-answer.ts";
 import { filterQuery, logFilter, metadataParameters } from "./log-query.ts";
 import { orItsHash } from "./or-its-hash.ts";
-import { settledMark } from "./settled-mark.ts";
+import { searchBackends } from "./search-backends.ts";
 import { declareRoute } from "../route.ts";
 
 const answer = z
@@ -37,23 +34,17 @@ export const logStatsRoute = declareRoute({
 });
 
 export const logStats: RouteHandler<typeof logStatsRoute, AppEnv> = async (c) => {
-  const { caller, config, logger } = c.var;
+  const { caller, config } = c.var;
   const scope = readScope(caller);
-  const asked = await logFilter(c.req.valid("query"), caller.tenantId, config);
+  const asked = logFilter(c.req.valid("query"), caller.tenantId, config);
   const filter = orItsHash(asked, caller.tenantId, config);
-  const { search } = config.sections;
-  const db = connectDatabase(requireSection(config, "database"));
-  const mark = await settledMark(db, caller);
-  const readConfig = config.sections.readDatabase?.replica;
-  const replica = readConfig && connectReplica(readConfig, mark.walPosition);
-  const onDegraded = () => countDegradedSearch(c, db);
-  const backends = { db, replica, search, scope, logger, onDegraded };
+  const { backends, mark, indexedThrough } = await searchBackends(c, scope);
   const { source, ...data } = await findStats(backends, filter);
   auditSearch(c, scope, mark.readAudit, {
     action: "audit_log.counted",
     filter: asked,
     found: { results: data.total, source },
   });
-  const indexedThrough = new Date(search ? mark.indexedThrough : mark.safeTime).toISOString();
-  return c.json({ data, indexed_through: indexedThrough, source }, 200);
+  const searchable = { indexed_through: new Date(indexedThrough).toISOString(), source };
+  return c.json({ data, ...searchable }, 200);
 };

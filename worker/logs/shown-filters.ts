@@ -3,7 +3,7 @@ import { cleanText, cutText } from "../../events/clean-text.ts";
 import { maskEmail } from "../../events/email.ts";
 import { type ShownFilters, shownFilters } from "../../events/export.ts";
 import { maskJson } from "../../events/mask-json.ts";
-import type { How } from "../../events/mask-rules.ts";
+import { type How, stricter } from "../../events/mask-rules.ts";
 import type { TenantMask } from "../../events/tenant-mask.ts";
 import { filterShape, isMetadataKey } from "./log-query.ts";
 
@@ -35,11 +35,11 @@ export function filtersText(c: Context): string {
 
 const parse = (filters: string): ShownFilters => shownFilters.parse(JSON.parse(filters));
 
-/** Those that are masked for the field that they compare, not for their key. */
+/** Those that are masked for the field that they compare, or for a key that leads to it, and not for the name of the filter. */
 function hiddenFilters(filters: ShownFilters, mask: TenantMask): ShownFilters {
   const hidden: ShownFilters = {};
   for (const [name, values] of Object.entries(filters)) {
-    const how = fieldHow(name, mask);
+    const how = isMetadataKey(name) ? keyHow(name, mask) : fieldHow(name, mask);
     const clean = [values].flat().map((value) => cutText(cleanText(value)));
     if (how) hidden[name] = clean.map((value) => mask.hide(how, value));
     else if (mask.isEmailClear) continue;
@@ -48,6 +48,13 @@ function hiddenFilters(filters: ShownFilters, mask: TenantMask): ShownFilters {
       hidden[name] = mask.maskText(clean.join(" ")).replaceAll(addressLike, maskEmail);
   }
   return hidden;
+}
+
+/** How a value inside metadata is masked for one of the keys that lead to it: `token.id` as a whole is no secret's key. */
+function keyHow(name: string, mask: TenantMask): How | undefined {
+  if (mask.keyRule(name) !== null) return undefined;
+  const found = name.split(".").flatMap((key) => mask.keyRule(key)?.how ?? []);
+  return found.length === 0 ? undefined : found.reduce(stricter);
 }
 
 /** How the field is masked that a filter of this name compares. */

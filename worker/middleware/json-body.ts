@@ -34,6 +34,14 @@ export function optionalJsonBody(maxBytes: number) {
   });
 }
 
+/** Reads, counting as it comes, a body that a route has no use for but to tell a repeated request by it. */
+export function anyBody(maxBytes: number) {
+  return createMiddleware<AppEnv>(async (c, next) => {
+    await takeBody(c, maxBytes);
+    await next();
+  });
+}
+
 async function takeJsonBody(c: Context<AppEnv>, maxBytes: number): Promise<void> {
   if (!/^application\/(?:[\w.+-]+\+)?json\s*(?:;|$)/i.test(c.req.header("Content-Type") ?? "")) {
     throw new ApiError(
@@ -49,6 +57,10 @@ async function takeJsonBody(c: Context<AppEnv>, maxBytes: number): Promise<void>
       { headers: { "Accept-Encoding": "identity" } },
     );
   }
+  await takeBody(c, maxBytes);
+}
+
+async function takeBody(c: Context<AppEnv>, maxBytes: number): Promise<void> {
   const text = decodeText(await readBody(c.req.raw, maxBytes));
   // Hono looks for a body here before it reads the request.
   Object.assign(c.req.bodyCache, { text: Promise.resolve(text) });

@@ -3,26 +3,22 @@ import type { Context } from "hono";
 import { backpressureSeconds } from "../../db/backlog.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { version } from "../../platform/version.ts";
+import { count } from "../answer-fields.ts";
 import { authenticate } from "../auth/authenticate.ts";
 import type { AppEnv } from "../env.ts";
 import { limitKeyLookups } from "../limits/limit-key-lookups.ts";
 import { recentChecks } from "./health-checks.ts";
 import { declareRoute } from "../route.ts";
 
-const count = (description: string, example = 0) =>
-  z
-    .int()
-    .nonnegative()
-    .openapi({ description, examples: [example] });
 const check = z
   .object({
     status: z
       .enum(["ok", "down"])
       .openapi({ description: "Whether it answers.", examples: ["ok"] }),
     latency_ms: count("Milliseconds that it took to answer.", 4),
-    depth: count("Of a queue: messages that wait, approximately.").optional(),
-    in_flight: count("Of a queue: messages that are being processed, approximately.").optional(),
-    dead_letters: count("Of a queue: messages that could not be processed.").optional(),
+    depth: count("Of a queue: messages that wait, approximately.", 0).optional(),
+    in_flight: count("Of a queue: messages that are being processed, approximately.", 0).optional(),
+    dead_letters: count("Of a queue: messages that could not be processed.", 0).optional(),
   })
   .openapi("HealthCheck", { description: "What a part answered, at most 3 seconds ago." });
 const details = z.object({
@@ -37,12 +33,12 @@ const details = z.object({
     .openapi({ description: "The parts that the service works with." }),
   outbox: z
     .object({
-      logs: count("Logs that wait for the index."),
+      logs: count("Logs that wait for the index.", 0),
       oldest_age_seconds: z
         .number()
         .nonnegative()
         .openapi({ description: "For how long the oldest has waited.", examples: [0.4] }),
-      unsearchable: count("Logs that the index cannot take."),
+      unsearchable: count("Logs that the index cannot take.", 0),
     })
     .nullable()
     .openapi({ description: "What waits for the index; null where the database does not say." }),

@@ -10,9 +10,9 @@ import { type DeadLetterQueue, deadLetterQueues } from "../../events/dead-letter
 import { type Config, requireSection } from "../../platform/config.ts";
 import { reasonOf } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/logger.ts";
+import { count, time } from "../answer-fields.ts";
 import type { AppEnv } from "../env.ts";
-import { encodeCursor } from "../logs/cursor.ts";
-import { idBehind, nextCursor, pageQuery } from "../page-query.ts";
+import { cursorBehind, cutPage, idBehind, nextCursor, pageQuery } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import {
   graveyardOf,
@@ -32,26 +32,16 @@ const queueName = z
 
 const queueCounts = z
   .object({
-    count: z
-      .int()
-      .nonnegative()
-      .openapi({ description: "Dead letters of the queue that are known.", examples: [1] }),
-    in_queue: z
-      .int()
-      .nonnegative()
-      .nullable()
-      .openapi({
-        description:
-          "Messages in its dead-letter queue, approximately; null where SQS does not answer or there is none.",
-        examples: [1],
-      }),
+    count: count("Dead letters of the queue that are known.", 1),
+    in_queue: count(
+      "Messages in its dead-letter queue, approximately; null where SQS does not answer or there is none.",
+      1,
+    ).nullable(),
   })
   .openapi("DeadLetterCounts", { description: "How many dead letters a queue has." });
 
 const text = (description: string, example: string) =>
   z.string().openapi({ description, examples: [example] });
-const time = (description: string) =>
-  z.iso.datetime().openapi({ description, examples: ["2026-01-31T09:30:00.250Z"] });
 const uuid = "019c137e-5b0a-7c3e-8a52-3f1d5c0b9a11";
 
 const deadLetter = z
@@ -71,14 +61,8 @@ const deadLetter = z
     request_id: text("The request that it came from, where it says.", "req-81").nullable(),
     first_failed_at: time("When it failed first."),
     last_failed_at: time("When it failed last."),
-    failures: z
-      .int()
-      .nonnegative()
-      .openapi({ description: "How often it has become a dead letter.", examples: [1] }),
-    receive_count: z
-      .int()
-      .nonnegative()
-      .openapi({ description: "How often SQS has handed it out.", examples: [5] }),
+    failures: count("How often it has become a dead letter.", 1),
+    receive_count: count("How often SQS has handed it out.", 5),
   })
   .openapi("DeadLetter", { description: "A message that could not be processed." });
 
@@ -128,10 +112,8 @@ export const listDeadLetters: RouteHandler<typeof listDeadLettersRoute, AppEnv> 
     lookInto("export", db, config, logger),
   ]);
   await recordOrphans(db);
-  // One more tells whether there are more.
   const { rows, counts } = await readLetters(db, queue, after, size + 1);
-  const page = rows.slice(0, size);
-  const last = rows.length > size ? page.at(-1) : undefined;
+  const { page, last } = cutPage(rows, size);
   return c.json(
     {
       queues: {
@@ -139,7 +121,7 @@ export const listDeadLetters: RouteHandler<typeof listDeadLettersRoute, AppEnv> 
         export: { count: counts.export, in_queue: exports },
       },
       items: page.map(itemOf),
-      next_cursor: last ? encodeCursor({ after: last.id, total: null }, cursorKind) : null,
+      next_cursor: cursorBehind(last, cursorKind),
     },
     200,
   );

@@ -3,20 +3,16 @@ import type { Context } from "hono";
 import type { ReceivedMessage } from "../../aws/sqs.ts";
 import { SqsError } from "../../aws/sqs-answers.ts";
 import { connectDatabase, type Database } from "../../db/client.ts";
-import {
-  closeLetters,
-  countDeadLetters,
-  type DeadLetterRow,
-  readOpenLetters,
-  reopenLetters,
-  reviveLetters,
-} from "../../db/dead-letters.ts";
+import { countDeadLetters, type DeadLetterRow, readOpenLetters } from "../../db/dead-letters.ts";
+import { closeLetters, reopenLetters, reviveLetters } from "../../db/revive-letters.ts";
 import { deadLetterId, type DeadLetterQueue, deadLetterQueues } from "../../events/dead-letter.ts";
 import { exportMessageFor, indexMessagesFor, type MessageToSend } from "../../events/messages.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
+import { count } from "../answer-fields.ts";
 import type { AppEnv } from "../env.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
+import { publishAll } from "../logs/publish-logs.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
 import { wakePoller } from "../wake-poller.ts";
 import {
@@ -28,6 +24,7 @@ import {
   recordOrphans,
 } from "./find-dead-letters.ts";
 import { declareRoute } from "../route.ts";
+import { redriveRecords } from "./redrive-records.ts";
 
 /** Dead letters that one call sends back, of each queue: a request has 1,000 subrequests, and a client's patience. */
 const redrivenAtOnce = 100;
@@ -51,11 +48,6 @@ const redriveRequest = z
   })
   .openapi("Redrive", { description: "What to try again." });
 
-const count = (description: string, example: number) =>
-  z
-    .int()
-    .nonnegative()
-    .openapi({ description, examples: [example] });
 const answer = z
   .object({
     data: z
@@ -105,7 +97,7 @@ export const redriveDeadLetters: RouteHandler<typeof redriveDeadLettersRoute, Ap
   const asked = queue === undefined ? deadLetterQueues : [queue];
   try {
     for (const one of asked) {
-      const result = await redriveQueue(db, await graveyardOf(one, sqs), ids);
+      const result = await redriveQueue(c, db, await graveyardOf(one, sqs), ids);
       sum.redriven += result.sent.length;
       sum.failed += result.refused.length;
       sum.remaining += result.more;
@@ -134,6 +126,7 @@ type Redriven = { sent: string[]; refused: string[]; more: number };
  * are sent; they are deleted from the dead-letter queue.
  */
 async function redriveQueue(
+  c: Context<AppEnv>,
   db: Database,
   graveyard: Graveyard,
   ids: readonly string[] | undefined,
@@ -149,8 +142,10 @@ async function redriveQueue(
     // While there are more messages than were looked at, those at hand come first: they are deleted too.
     const wanted = ids ?? (more > 0 ? heldIds : undefined);
     const letters = await readOpenLetters(db, queue, wanted, redrivenAtOnce);
-    const work = letters.filter(({ tenantId }) => tenantId !== null).map(({ id }) => id);
-    if (work.length > 0) await reviveLetters(db, work);
+    const named = letters.filter(({ tenantId }) => tenantId !== null);
+    const work = named.map(({ id }) => id);
+    if (work.length > 0)
+      publishAll(c, await reviveLetters(db, work, await redriveRecords(c, db, named)));
     const messages = letters.flatMap((letter) => messagesOf(letter));
     const refusedMessages = new Set(await sqs.send(sourceUrl, messages));
     const refused = new Set(

@@ -10,6 +10,7 @@ import {
 } from "../../db/reindexes.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
+import { count, time } from "../answer-fields.ts";
 import type { AppEnv } from "../env.ts";
 import { optionalJsonBody } from "../middleware/json-body.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
@@ -33,18 +34,11 @@ const monthAnswer = z
       .string()
       .nullable()
       .openapi({ description: "The new index.", examples: ["audit-logs-2026.11-2"] }),
-    logs_copied: z
-      .int()
-      .nonnegative()
-      .openapi({ description: "Logs that the new index has.", examples: [1290] }),
-    logs_total: z
-      .int()
-      .nonnegative()
-      .nullable()
-      .openapi({
-        description: "Logs when the copy began; null where counting took too long.",
-        examples: [4100],
-      }),
+    logs_copied: count("Logs that the new index has.", 1290),
+    logs_total: count(
+      "Logs when the copy began; null where counting took too long.",
+      4100,
+    ).nullable(),
     progress: z
       .number()
       .min(0)
@@ -61,16 +55,8 @@ const monthAnswer = z
     requested_by: z
       .string()
       .openapi({ description: "The `sub` of the token that asked for it.", examples: ["root"] }),
-    requested_at: z.iso
-      .datetime()
-      .openapi({ description: "When it was asked for.", examples: ["2026-01-31T09:30:00.250Z"] }),
-    finished_at: z.iso
-      .datetime()
-      .nullable()
-      .openapi({
-        description: "When it came to its last state.",
-        examples: ["2026-01-31T10:10:00.250Z"],
-      }),
+    requested_at: time("When it was asked for."),
+    finished_at: time("When it came to its last state.", "2026-01-31T10:10:00.250Z").nullable(),
   })
   .openapi("Reindex", { description: "How far the reindexing of a month is." });
 const answer = z

@@ -103,10 +103,10 @@ export const changeTenant: RouteHandler<typeof changeTenantRoute, AppEnv> = asyn
     legalHold: rest.legal_hold,
   };
   const { row, changed, ownId } = tenantAdmin
-    ? await withSettings(writeScope(tenantAdmin), async (settings, scope) =>
-        changeOwnTenant(db, scope, own, await logOf(settings)),
+    ? await withSettings(writeScope(tenantAdmin), (settings, scope) =>
+        changeOwnTenant(db, scope, own, logOf(settings)),
       )
-    : await updateTenant(db, id, all, await logOf(await settingsOf(db, id)));
+    : await updateTenant(db, id, all, logOf(await settingsOf(db, id)));
   if (!row) throw noSuchTenant();
   if (!changed) {
     throw new ApiError("conflict", "tokens_not_before is later already, and never goes back.");

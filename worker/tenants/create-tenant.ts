@@ -76,7 +76,7 @@ export const createTenant: RouteHandler<typeof createTenantRoute, AppEnv> = asyn
   } = sent;
   const settings = { name, readAudit, masking, retentionDays, legalHold };
   const db = connectDatabase(requireSection(c.var.config, "database"));
-  const log = await ownLogOf(
+  const log = ownLogOf(
     c,
     id,
     { version: 0, masking: masking ?? null },

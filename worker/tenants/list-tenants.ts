@@ -4,9 +4,8 @@ import { repeatable } from "../../db/repeatable.ts";
 import { listTenants as readTenants } from "../../db/tenants.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
-import { ApiError } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
-import { pageOf, pageQuery } from "../page-query.ts";
+import { cutPage, pageOf, pageQuery, unusableCursor } from "../page-query.ts";
 import { problemAnswers } from "../problem-answers.ts";
 import { tenantAnswer, tenantSchema } from "./tenant-answer.ts";
 import { declareRoute } from "../route.ts";
@@ -41,10 +40,8 @@ export const listTenants: RouteHandler<typeof listTenantsRoute, AppEnv> = async 
   const { page_size: size, cursor } = c.req.valid("query");
   const after = cursor === undefined ? null : decodeCursor(cursor);
   const db = connectDatabase(requireSection(c.var.config, "database"));
-  // One more tells whether there are more.
   const rows = await repeatable(() => readTenants(db, after, size + 1));
-  const page = rows.slice(0, size);
-  const last = rows.length > size ? page.at(-1) : undefined;
+  const { page, last } = cutPage(rows, size);
   return c.json(
     {
       items: page.map((row) => tenantAnswer(row, c.var.config)),
@@ -64,8 +61,6 @@ function decodeCursor(cursor: string): string {
     const bytes = Uint8Array.fromBase64(cursor, { alphabet: "base64url" });
     return nameText.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch {
-    throw new ApiError("validation_failed", "The cursor cannot be used: see errors.", {
-      errors: [{ path: "cursor", message: "is not a cursor: send next_cursor as it was given" }],
-    });
+    throw unusableCursor("is not a cursor: send next_cursor as it was given");
   }
 }

@@ -1,5 +1,6 @@
 import { z } from "@hono/zod-openapi";
 import type { TenantRow } from "../../db/tenants.ts";
+import { time } from "../answer-fields.ts";
 
 const daysMessage = "must be a whole number of days from 1 to 36500, or null";
 
@@ -29,14 +30,10 @@ export const retentionShape = {
     description: "Whether nothing was set: then logs go only by a cleanup that is asked for.",
     examples: [true],
   }),
-  retention_takes_effect_at: z.iso
-    .datetime()
-    .nullable()
-    .openapi({
-      description:
-        "When retention_days begins to hold, where it is shorter than before. Null: it does.",
-      examples: ["2026-02-07T09:30:00.250Z"],
-    }),
+  retention_takes_effect_at: time(
+    "When retention_days begins to hold, where it is shorter than before. Null: it does.",
+    "2026-02-07T09:30:00.250Z",
+  ).nullable(),
   retention_days_until_then: z
     .int()
     .nullable()

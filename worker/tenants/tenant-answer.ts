@@ -3,6 +3,7 @@ import type { TenantRow } from "../../db/tenants.ts";
 import { masking } from "../../events/masking.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { type Config, requireSection } from "../../platform/config.ts";
+import { time } from "../answer-fields.ts";
 import { readAudit } from "./read-audit.ts";
 import { shownRateTier } from "./rate-tier.ts";
 import { retentionAnswer, retentionShape } from "./retention-settings.ts";
@@ -17,13 +18,10 @@ export const tenantSchema = z
     status: z
       .enum(["active", "suspended"])
       .openapi({ description: "A suspended tenant's requests are 403.", examples: ["active"] }),
-    tokens_not_before: z.iso
-      .datetime()
-      .nullable()
-      .openapi({
-        description: "Tokens that were issued before are refused; null where none were ended.",
-        examples: ["2026-01-31T09:30:00.000Z"],
-      }),
+    tokens_not_before: time(
+      "Tokens that were issued before are refused; null where none were ended.",
+      "2026-01-31T09:30:00.000Z",
+    ).nullable(),
     read_audit: readAudit,
     masking: masking.nullable().openapi({
       description: "Rules of masking beside those that always hold; null where it has none.",
@@ -31,9 +29,7 @@ export const tenantSchema = z
     }),
     ...retentionShape,
     rate_tier: shownRateTier,
-    created_at: z.iso
-      .datetime()
-      .openapi({ description: "When it was made.", examples: ["2026-01-31T09:30:00.250Z"] }),
+    created_at: time("When it was made."),
   })
   .openapi("Tenant", { description: "Who has logs here, and by which settings." });
 
