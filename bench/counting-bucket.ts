@@ -82,7 +82,7 @@ function complete(path: string, upload: string): Answer {
   uploads.delete(upload);
   const bytes = [...parts.values()].reduce((sum, size) => sum + size, 0);
   files.set(path, bytes);
-  return { body: "<Completed/>" };
+  return { body: "<CompleteMultipartUploadResult/>" };
 }
 
 function find(path: string): Answer {

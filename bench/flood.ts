@@ -1,45 +1,54 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { windowSeconds } from "../worker/limits/rate-limits.ts";
 import { Client, tokenOf } from "./client.ts";
+import { Database } from "./database.ts";
+import { makeEntries } from "./entries.ts";
 import { requestText } from "./http-text.ts";
 import type { LoadResult } from "./load.ts";
-import { type Loader, startLoader } from "./load-process.ts";
+import { startLoader } from "./load-process.ts";
 import { bulkSize, makeBatches } from "./scenarios.ts";
 import type { Latency } from "./statistics.ts";
 import type { Stops, System } from "./system.ts";
-import { alignColumns, ms, whole } from "./text-table.ts";
-import { makeEntries } from "./entries.ts";
+import { ms } from "./text-table.ts";
 
 /** What the option `--only` calls it. */
 export const floodKey = "flood";
 
-/** Whole windows of the limits: in part of one, a flood may have all of its share or none. */
-const measureMs = 2 * windowSeconds * 1_000;
-const warmUpMs = 1_000;
+const windowMs = windowSeconds * 1_000;
+/** From the begin of a window of the limits, whose share a flood spends at first, until it is nearly over. */
+const measureMs = windowMs - 500;
+/** Odd, so that there is one in the middle. */
+const rounds = 5;
+const warmUpMs = 3_000;
+const drainTimeoutMs = 40_000;
 /** What a client needs before it tries again that does not wait as it is told. */
-const floodPauseMs = 50;
+export const floodPauseMs = 50;
 const quietConnections = 4;
 const quietPauseMs = 100;
 
-type Beside = {
+/** What one window says. */
+export type Seen = {
   /** The quiet tenant's. */
   latencyMs: Latency;
+  /** What the API's process used, as a part of one core. */
+  apiCpu: number | undefined;
   /** What the flood got done, and what it was refused: a second. */
   floodPerSecond: number;
   refusedPerSecond: number;
 };
+type Round = Record<"alone" | "limited" | "answered", Seen>;
 export type FloodReport = {
   connections: number;
-  /** Before and after the floods. */
-  alone: Latency;
-  aloneAgain: Latency;
-  limited: Beside;
-  unlimited: Beside;
+  rounds: Round[];
+  /** Once, and last: what it stores takes long to be indexed. */
+  unlimited: Seen;
 };
 
 /**
- * One tenant writes and reads a little, while another sends bulks as fast as it gets answers, and does not care
- * what they are: with the limits of the tier `standard`, as deployed, and without any. Both in one isolate, on the same
- * stores.
+ * One tenant writes and reads a little: alone, then while another sends bulks as fast as it gets answers, and
+ * does not care what they are. The flood goes to the same Worker, with the limits of the tier `standard`, as
+ * deployed; to a Worker that only answers, in the same process; and to the service without any limits. The
+ * second is what a flood costs those who share a machine with it, whatever it is sent to.
  */
 export async function benchmarkFlood(
   system: System,
@@ -49,9 +58,11 @@ export async function benchmarkFlood(
   progress: (text: string) => void,
 ): Promise<FloodReport> {
   const [quiet, flood] = await Promise.all([startLoader(), startLoader()]);
+  const database = new Database(system.databaseUrl, 1);
   stops.push(
     () => quiet.stop(),
     () => flood.stop(),
+    () => database.end(),
   );
   const quietRequests = await makeQuietRequests(system, random);
   const token = await tokenOf("flood", system.jwtSecret);
@@ -63,45 +74,68 @@ export async function benchmarkFlood(
       body: JSON.stringify({ logs }),
     }),
   );
-
-  const alone = async (port: number): Promise<Latency> => {
-    const { latencyMs } = await runQuiet(quiet, port, quietRequests);
-    progress(`flood: the quiet tenant alone, p50 ${ms(latencyMs.p50)} ms`);
-    return latencyMs;
+  const runQuiet = async (port: number, forMs: number): Promise<LoadResult> => {
+    const result = await quiet.run({
+      ...window(port, forMs),
+      connections: quietConnections,
+      pauseMs: quietPauseMs,
+      requests: quietRequests,
+      status: 200,
+      orStatus: 201,
+      contains: '{"data":{"id":',
+      pids: [system.api.pid],
+    });
+    refuseErrors(result);
+    return result;
   };
-  const beside = async (port: number): Promise<Beside> => {
-    const flooding = flood.run({
-      port,
+  const runFlood = (port: number): Promise<LoadResult> =>
+    flood.run({
+      ...window(port, measureMs),
       connections,
       pauseMs: floodPauseMs,
-      warmUpMs,
-      measureMs,
       requests: floodRequests,
       status: 201,
       refusedStatus: 429,
       contains: "",
       pids: [],
     });
-    const [{ latencyMs }, flooded] = await Promise.all([
-      runQuiet(quiet, port, quietRequests),
-      flooding,
+  /** The quiet tenant's requests go to the first port, the flood to the second. */
+  const see = async (name: string, quietPort: number, floodPort?: number): Promise<Seen> => {
+    await sleep(windowMs - (Date.now() % windowMs));
+    const [result, flooded] = await Promise.all([
+      runQuiet(quietPort, measureMs),
+      floodPort === undefined ? undefined : runFlood(floodPort),
     ]);
-    refuseErrors(flooded);
-    progress(`flood: the quiet tenant beside it, p50 ${ms(latencyMs.p50)} ms`);
+    if (flooded) refuseErrors(flooded);
+    const { latencyMs, seconds, cpuSeconds } = result;
+    if (!latencyMs) throw new Error("The quiet tenant got no answer.");
+    progress(`flood: a quiet tenant ${name}, p50 ${ms(latencyMs.p50)} ms`);
+    // What this window left behind is none of the next one's.
+    if (flooded && flooded.requests > 0 && system.hasOpenSearch)
+      await database.drained(drainTimeoutMs);
     return {
       latencyMs,
-      floodPerSecond: flooded.requests / flooded.seconds,
-      refusedPerSecond: flooded.refused / flooded.seconds,
+      apiCpu: cpuSeconds[0] == null ? undefined : cpuSeconds[0] / seconds,
+      floodPerSecond: (flooded?.requests ?? 0) / seconds,
+      refusedPerSecond: (flooded?.refused ?? 0) / seconds,
     };
   };
-  return {
-    connections,
-    alone: await alone(system.limitedPort),
-    limited: await beside(system.limitedPort),
-    unlimited: await beside(system.apiPort),
-    aloneAgain: await alone(system.limitedPort),
-  };
+  const { limitedPort, refusingPort, apiPort } = system;
+  for (const port of [limitedPort, apiPort]) await runQuiet(port, warmUpMs);
+  const seen: Round[] = [];
+  // Each round has all of them, so that what else the machine does meets all alike.
+  while (seen.length < rounds) {
+    seen.push({
+      alone: await see("alone", limitedPort),
+      limited: await see("beside a flood", limitedPort, limitedPort),
+      answered: await see("beside one that is only answered", limitedPort, refusingPort),
+    });
+  }
+  const unlimited = await see("without limits", apiPort, apiPort);
+  return { connections, rounds: seen, unlimited };
 }
+
+const window = (port: number, measureMs: number) => ({ port, warmUpMs: 0, measureMs });
 
 /** Single writes and reads by id, in turn: what an application does all day. */
 async function makeQuietRequests(system: System, random: () => number): Promise<string[]> {
@@ -115,55 +149,7 @@ async function makeQuietRequests(system: System, random: () => number): Promise<
   ]);
 }
 
-async function runQuiet(loader: Loader, port: number, requests: string[]) {
-  const result = await loader.run({
-    port,
-    connections: quietConnections,
-    pauseMs: quietPauseMs,
-    warmUpMs,
-    measureMs,
-    requests,
-    status: 200,
-    orStatus: 201,
-    contains: '{"data":{"id":',
-    pids: [],
-  });
-  refuseErrors(result);
-  const { latencyMs } = result;
-  if (!latencyMs) throw new Error("The quiet tenant got no answer.");
-  return { latencyMs };
-}
-
 function refuseErrors({ errors, firstError }: LoadResult): void {
   if (errors > 0)
     throw new Error(`The flood met ${errors} wrong answers, the first: ${firstError}`);
-}
-
-export function floodLines(report: FloodReport): string[] {
-  const { alone, aloneAgain, limited, unlimited, connections } = report;
-  const mean = (key: keyof Latency) => (alone[key] + aloneAgain[key]) / 2;
-  const row = (name: string, one: Latency, flood?: Beside): string[] => [
-    name,
-    ms(one.p50),
-    ms(one.p95),
-    ms(one.p99),
-    (one.p50 / mean("p50")).toFixed(2),
-    (one.p99 / mean("p99")).toFixed(2),
-    flood ? whole(flood.floodPerSecond) : "",
-    flood ? whole(flood.refusedPerSecond) : "",
-  ];
-  return [
-    "",
-    ...alignColumns([
-      ["a quiet tenant", "p50 ms", "p95 ms", "p99 ms", "p50 ×", "p99 ×", "flood/s", "429/s"],
-      row("alone", alone),
-      row("alone, after", aloneAgain),
-      row("beside a flood", limited.latencyMs, limited),
-      row("the same, without limits", unlimited.latencyMs, unlimited),
-    ]),
-    "",
-    `The quiet tenant writes and reads single logs, about 40 a second. The flood: bulks of ${bulkSize} of one caller of`,
-    `another tenant in the tier standard, ${connections} at a time, each sent ${floodPauseMs} ms after the last was answered or refused.`,
-    "×: beside what it is alone, before and after.",
-  ];
 }

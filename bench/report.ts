@@ -1,7 +1,8 @@
 import { availableParallelism, cpus } from "node:os";
 import type { ExportReport } from "./export-benchmark.ts";
 import { exportLines } from "./export-report.ts";
-import { floodLines, type FloodReport } from "./flood.ts";
+import type { FloodReport } from "./flood.ts";
+import { floodLines } from "./flood-report.ts";
 import type { Measured } from "./measure.ts";
 import { bulkSize } from "./scenarios.ts";
 import type { Searchable } from "./searchable.ts";

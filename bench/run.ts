@@ -15,8 +15,9 @@ const usage = `npm run bench -- [--seconds 8] [--connections 16] [--logs 10000] 
                  [--json FILE] [--profile DIR]
 
 Measures the API's bundle in workerd, over Postgres, SQS and OpenSearch on this machine, against a
-Worker that only answers 204; a quiet tenant beside another's flood; then the exporter's, against
-COPY by the same Postgres. Takes about six minutes.
+Worker that only answers 204; a quiet tenant beside another's flood, against the same flood to a
+Worker that only answers 429; then the exporter's, against COPY by the same Postgres. Takes about
+nine minutes.
 
 --seconds      length of each measured window
 --connections  requests under way at the same time

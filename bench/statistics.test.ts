@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { busyBetween, cpuSecondsIn } from "./process-cpu.ts";
-import { compare, latencyOf, percentile, rateOf } from "./statistics.ts";
+import { compare, latencyOf, median, percentile, rateOf } from "./statistics.ts";
 
 describe("a percentile", () => {
   const tens = [10, 20, 30, 40, 50, 60, 70, 80, 90, 100];
@@ -15,6 +15,12 @@ describe("a percentile", () => {
   test("of one value is that value", () => {
     expect(percentile([7], 0.01)).toBe(7);
     expect(percentile([7], 0.99)).toBe(7);
+  });
+
+  test("of the half is the one in the middle, whatever their order", () => {
+    expect(median([30, 4, 200])).toBe(30);
+    expect(median([30, 4])).toBe(4);
+    expect(median([])).toBeNaN();
   });
 
   test("of nothing is undefined", () => {

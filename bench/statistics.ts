@@ -10,6 +10,11 @@ export function percentile(sorted: ArrayLike<number>, fraction: number): number 
   return sorted[Math.max(0, Math.ceil(fraction * sorted.length) - 1)];
 }
 
+/** The one in the middle, or the lower one of two; NaN where there are none. */
+export function median(values: readonly number[]): number {
+  return percentile(Float64Array.from(values).toSorted(), 0.5) ?? Number.NaN;
+}
+
 export type Latency = { p50: number; p95: number; p99: number };
 
 /** Percentiles of times in any order and unit. Undefined where nothing was measured. */

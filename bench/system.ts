@@ -11,9 +11,10 @@ import { startCountingBucket } from "./counting-bucket.ts";
 import { wakeRelay, wakeTarget } from "./wake-relay.ts";
 
 export type System = {
-  /** Loopback ports of the API and of the Worker that only answers 204: one process, so one yardstick. */
+  /** Loopback ports of the API and of the Workers that only answer, 204 and 429: one process, so one yardstick. */
   apiPort: number;
   noContentPort: number;
+  refusingPort: number;
   /** The same API with the rate limits that it is deployed with: the other one has none. */
   limitedPort: number;
   api: Served;
@@ -94,11 +95,13 @@ export async function startSystem(
   const {
     api: apiPort = 0,
     "no-content": noContentPort = 0,
+    "refuse-all": refusingPort = 0,
     limited: limitedPort = 0,
   } = front.ports;
   return {
     apiPort,
     noContentPort,
+    refusingPort,
     limitedPort,
     api: { pid: front.pid, service: api.name, inspectorPort: front.ports["inspector"] },
     indexer: { pid: behind.pid, service: indexer.name, inspectorPort: behind.ports["inspector"] },
@@ -142,11 +145,12 @@ async function consumerSide(consumer: WorkerService, dir: string) {
   };
 }
 
+const onlyAnswering = ["no-content", "refuse-all"];
+
 async function apiSide(api: WorkerService, wakeUrls: ReadonlyMap<string, string>, dir: string) {
-  await copyFile(
-    fileURLToPath(new URL("no-content.ts", import.meta.url)),
-    join(dir, "no-content.js"),
-  );
+  for (const name of onlyAnswering) {
+    await copyFile(fileURLToPath(new URL(`${name}.ts`, import.meta.url)), join(dir, `${name}.js`));
+  }
   // Its Durable Objects are the other one's.
   const limited: WorkerService = {
     ...api,
@@ -165,10 +169,15 @@ async function apiSide(api: WorkerService, wakeUrls: ReadonlyMap<string, string>
     },
   );
   return {
-    workers: [api, limited, plainWorker(api, "no-content"), ...(await Promise.all(relays))],
+    workers: [
+      api,
+      limited,
+      ...onlyAnswering.map((name) => plainWorker(api, name)),
+      ...(await Promise.all(relays)),
+    ],
     sockets: [
       { name: "api", service: api.name },
-      { name: "no-content", service: "no-content" },
+      ...onlyAnswering.map((name) => ({ name, service: name })),
       { name: "limited", service: limited.name },
     ],
     objectsDir: join(dir, "objects"),

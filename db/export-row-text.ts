@@ -31,13 +31,13 @@ export function fieldsOf(columns: readonly ExportColumn[]): Field[] {
 }
 
 /**
- * Characters that hardly any log has, and that JSON does not escape: one byte, and three. A value that has the
- * first, or is the second, shows in the numbers of rows and nulls (export-lines.ts).
+ * Texts that hardly any value of a log has, of ASCII, and of what JSON does not escape: DEL, and a NUL as terminals
+ * write it. A value that has the first, or is the second, shows in the numbers of rows and nulls (export-lines.ts).
  *
  * @param suffix makes them what no log can have
  */
 export function marksWith(suffix: string): Marks {
-  return { separator: `\u007F${suffix}`, nothing: `\u2400${suffix}` };
+  return { separator: `\u007F${suffix}`, nothing: `^@${suffix}` };
 }
 
 /** JSON columns have their own, which is JSON too: as text they would be copied once more. */

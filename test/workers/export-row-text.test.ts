@@ -65,7 +65,7 @@ const hostile = fc.constantFrom(
   "\uFFFD",
   // What stands between values, and in the place of one that is not there.
   "\u007F",
-  "\u2400",
+  "^@",
   "\u2028",
   "é",
   "😀",

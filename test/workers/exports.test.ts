@@ -148,13 +148,13 @@ describe("an export", () => {
 
   test("has also values that look like what Postgres puts between them", async () => {
     const caller = callerOf(workers, { tenant_id: newTenant() });
-    const hostile = { description: "\u007F\u007F", resource_name: "\u2400", user_id: "a\u007Fb" };
+    const hostile = { description: "\u007F\u007F", resource_name: "^@", user_id: "a\u007Fb" };
     await caller.create(hostile);
     await caller.create({ description: "plain" });
     const columns = ["description", "resource_name", "user_id"];
     const filters = { resource_type: "document" };
     const csv = await exported(caller, { columns, filters });
-    expect(csv.text.split("\r\n").slice(1, 2)).toEqual(['"\u007F\u007F",\u2400,"a\u007Fb"']);
+    expect(csv.text.split("\r\n").slice(1, 2)).toEqual(['"\u007F\u007F",^@,"a\u007Fb"']);
     const { text } = await exported(caller, { columns, filters, format: "jsonl" });
     expect(JSON.parse(text.split("\n")[0] ?? "")).toEqual(hostile);
   });

@@ -126,7 +126,7 @@ describe("a tenant that has too much under way", () => {
     if (!refused) throw new Error("Nothing was refused.");
     expectProblem(refused, 429, "rate_limited");
     expect(refused.headers.get("Retry-After")).toBe("1");
-    expect(refused.text).toContain("4 bulks of this tenant are under way");
+    expect(refused.text).toContain("2 bulks of this tenant are under way");
     const later = await Promise.all(Array.from({ length: atOnce }, bulk));
     expect(limited(later)).toEqual([]);
   });

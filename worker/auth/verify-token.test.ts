@@ -1,5 +1,5 @@
 import { generateKeyPair, SignJWT } from "jose";
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import type { TokenConfig } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import { createLogger } from "../../platform/logger.ts";
@@ -71,6 +71,10 @@ const expectInvalid = async (asked: Promise<unknown>, detail = /./) => {
   expect(error.headers["WWW-Authenticate"]).toBe('Bearer error="invalid_token"');
 };
 
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
 describe("a valid token", () => {
   test("says who calls, for which tenant, in which roles", async () => {
     expect(await verify(await tokenOf({}))).toEqual({
@@ -101,6 +105,25 @@ describe("a valid token", () => {
   test("is taken for some seconds after it has expired, and before it begins: clocks differ", async () => {
     expect((await verify(await tokenOf({ exp: nowSeconds() - 2 }))).sub).toBe("alice");
     expect((await verify(await tokenOf({ nbf: nowSeconds() + 2 }))).sub).toBe("alice");
+  });
+});
+
+describe("a token that was good a moment ago", () => {
+  test("is not verified again, and by another configuration it is", async () => {
+    const token = await tokenOf({ sub: "once" });
+    const check = vi.spyOn(crypto.subtle, "verify");
+    const first = await bearerOf(`Bearer ${token}`);
+    expect(await bearerOf(`Bearer ${token}`)).toEqual(first);
+    expect(check).toHaveBeenCalledTimes(1);
+    await expectInvalid(verify(token, signedBy("HS256", `${secret} of others`)));
+    expect(check).toHaveBeenCalledTimes(2);
+  });
+
+  test("excuses no other that differs in one letter, however often it comes", async () => {
+    const token = await tokenOf({});
+    await bearerOf(`Bearer ${token}`);
+    const changed = `${token.slice(0, -2)}${token.at(-2) === "A" ? "B" : "A"}${token.at(-1)}`;
+    for (const _ of [1, 2]) await expectInvalid(bearerOf(`Bearer ${changed}`));
   });
 });
 

@@ -6,6 +6,7 @@ import { ApiError } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { type Bearer, type Role, roles } from "./caller.ts";
 import { keysAt } from "./key-set.ts";
+import { keepBearer, knownBearer } from "./known-tokens.ts";
 
 const clockToleranceSeconds = 5;
 /** As far as tokens_not_before may be ahead: no token can outlive that by its own word. */
@@ -25,7 +26,8 @@ const claims = z.object({
 });
 
 /**
- * The bearer of a token. The algorithm is the one that is configured, whatever the token says of itself.
+ * The bearer of a token. The algorithm is the one that is configured, whatever the token says of itself. One
+ * that was good a moment ago is not verified again.
  *
  * @param authorization the Authorization header
  * @throws ApiError `unauthenticated`, `tenant_missing`, `role_missing` or `token_keys_unavailable`
@@ -44,6 +46,8 @@ export async function verifyToken(
   }
   if (token.length > maxTokenLength)
     throw unauthenticated("The token is too long.", "invalid_token");
+  const known = knownBearer(token, config);
+  if (known) return known;
   const payload = await verified(token, config, logger);
   const parsed = claims.safeParse(payload);
   if (!parsed.success) {
@@ -55,13 +59,10 @@ export async function verifyToken(
   const granted = rolesOf(parsed.data, config.defaultRoles);
   if (tenantId === undefined && !granted.has("platform_admin"))
     throw new ApiError("tenant_missing", "The token needs a tenant_id claim.");
-  return {
-    tenantId,
-    sub: parsed.data.sub,
-    roles: granted,
-    issuedAt: parsed.data.iat ?? 0,
-    isKey: false,
-  };
+  const { sub, exp, iat = 0 } = parsed.data;
+  const bearer: Bearer = { tenantId, sub, roles: granted, issuedAt: iat, isKey: false };
+  keepBearer(token, config, bearer, exp);
+  return bearer;
 }
 
 async function verified(token: string, config: TokenConfig, logger: Logger): Promise<JWTPayload> {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Context } from "hono";
 import { ApiError, reasonOf } from "../../platform/errors.ts";
+import { keepRecent } from "../../platform/keep-recent.ts";
 import { within } from "../../platform/within.ts";
 import type { Caller } from "../auth/caller.ts";
 import type { AppEnv } from "../env.ts";
@@ -10,6 +11,9 @@ import { limitsOf, type RateLimitBinding, type RequestKind, windowSeconds } from
 
 /** The platform counts in memory; where it does not answer at once, the request goes on. */
 const timeoutMs = 250;
+/** Hashes of names: a flood has the same ones with each request. */
+const keys = new Map<string, string>();
+const maxKeys = 1_000;
 /** Environments of which a missing binding was reported. */
 const reported = new WeakSet<object>();
 
@@ -89,5 +93,10 @@ export function rateLimited(detail: string, afterSeconds = windowSeconds): ApiEr
 
 /** Names are of any length, and may be addresses of people: the platform gets neither. */
 function keyOf(names: string[]): string {
-  return createHash("sha256").update(JSON.stringify(names)).digest("base64url");
+  const text = JSON.stringify(names);
+  const known = keys.get(text);
+  if (known !== undefined) return known;
+  const key = createHash("sha256").update(text).digest("base64url");
+  keepRecent(keys, text, key, maxKeys);
+  return key;
 }

@@ -26,7 +26,7 @@ export const rateLimits: Record<LimitedTier, Record<RequestKind, Limit>> = {
   standard: {
     reads: { caller: 500, tenant: 1_000, atOnce: 32 },
     writes: { caller: 1_000, tenant: 2_000, atOnce: 32 },
-    bulks: { caller: 50, tenant: 100, atOnce: 4 },
+    bulks: { caller: 50, tenant: 100, atOnce: 2 },
   },
   high: {
     reads: { caller: 2_500, tenant: 5_000, atOnce: 128 },

@@ -22,7 +22,7 @@ export const requestLog = createMiddleware<AppEnv>(async (c, next) => {
     await next();
     Object.assign(c.var.event, hopTimes());
   });
-  c.header("X-Request-Id", requestId);
+  c.res.headers.set("X-Request-Id", requestId);
   const status = c.res.status;
   // The path only: a query may hold what must not be in a log line. So may a path, where a key is sent for its id.
   logger[status >= 500 ? "error" : "info"]("request", {

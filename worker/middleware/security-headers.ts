@@ -21,8 +21,10 @@ const transportSecurity = "max-age=31536000";
 /** What a browser may do with an answer, whatever it is: a result, an error, or that there is no such path. */
 export const securityHeaders = createMiddleware<AppEnv>(async (c, next) => {
   await next();
-  for (const [name, value] of Object.entries(always)) c.header(name, value);
+  // Not by c.header(), which makes a new answer for each.
+  const { headers } = c.res;
+  for (const [name, value] of Object.entries(always)) headers.set(name, value);
   for (const [name, value] of Object.entries(unlessSet))
-    if (!c.res.headers.has(name)) c.header(name, value);
-  if (c.req.url.startsWith("https:")) c.header("Strict-Transport-Security", transportSecurity);
+    if (!headers.has(name)) headers.set(name, value);
+  if (c.req.url.startsWith("https:")) headers.set("Strict-Transport-Security", transportSecurity);
 });
