@@ -41,6 +41,13 @@ describe("a search", () => {
       "ひらカタ漢字한글abc*",
       [term("prefix", "ひらカタ漢字한글abc", ["ひ", "ら", "カタ", "漢", "字", "한글abc"])],
     ],
+    [
+      "サーバーabc abcカタ",
+      [
+        term("phrase", "サーバーabc", ["サーバー", "abc"]),
+        term("phrase", "abcカタ", ["abc", "カタ"]),
+      ],
+    ],
     ["🔥 1", [term("phrase", "🔥", ["🔥"]), term("phrase", "1", ["1"])]],
     ["a\0b", [term("phrase", "a\uFFFDb", ["a", "b"])]],
   ])("for %j", (input, terms) => {

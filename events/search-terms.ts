@@ -13,9 +13,13 @@ export type SearchTerm = {
   not: boolean;
 };
 
-/** What parts words: the analyzer of the index splits at the same places, and takes these two scripts sign by sign. */
+/**
+ * What parts words: the analyzer of the index splits at the same places, takes Han and Hiragana sign by sign, and
+ * Katakana apart from other letters.
+ */
 const between = /[^\p{L}\p{N}\p{M}\p{Extended_Pictographic}]+/u;
-const word = /[\p{sc=Han}\p{sc=Hiragana}]\p{M}*|[^\p{sc=Han}\p{sc=Hiragana}]+/gu;
+const word =
+  /[\p{sc=Han}\p{sc=Hiragana}]\p{M}*|[\p{sc=Katakana}ー][\p{sc=Katakana}ー\p{M}]*|[^\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}ー]+/gu;
 const token = /(-?)(?:"([^"]*)("|$)|(\S+))/g;
 
 /**

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { LogFilter } from "../events/log-filter.ts";
 import { parseSearch } from "../events/search-terms.ts";
 import { buildQuery, metadataPair } from "./build-query.ts";
+import { NotForIndex } from "./not-for-index.ts";
 import { noFilter } from "../test/no-filter.ts";
 
 const scope = { tenantId: "acme", userId: null };
@@ -128,15 +129,37 @@ describe("a search", () => {
     ]);
   });
 
-  test("takes one word with * for the beginning of a word, and several for the beginning of a phrase", () => {
-    expect(search("log*").filter[1]).toEqual({ match_bool_prefix: { text: { query: "log" } } });
-    expect(search("user.log*").filter[1]).toMatchObject({
-      match_phrase_prefix: { text: { query: "user.log" } },
+  test("takes one word with * for the beginning of a word, and several for the beginning of the last", () => {
+    expect(search("log*").filter[1]).toEqual({
+      match_bool_prefix: { text: { query: "log", operator: "and" } },
     });
+    const beginning = (before: string, prefix: string) => ({
+      intervals: {
+        text: {
+          all_of: {
+            mode: "ordered",
+            max_gaps: 0,
+            intervals: [
+              { match: { query: before, mode: "ordered", max_gaps: 0 } },
+              { prefix: { prefix } },
+            ],
+          },
+        },
+      },
+    });
+    expect(search("user.log*").filter[1]).toEqual(beginning("user", "log"));
+    expect(search("-a.user.log*").must_not).toEqual([beginning("a user", "log")]);
     // The index takes these signs for a word each: together they are a phrase.
-    expect(search("日本*").filter[1]).toMatchObject({
-      match_phrase_prefix: { text: { query: "日本" } },
-    });
+    expect(search("日本*").filter[1]).toEqual(beginning("日", "本"));
+  });
+
+  test("refuses a beginning behind other words where it does not know the words of the index", () => {
+    expect(() => search(`a.${"b".repeat(255)}*`)).not.toThrow();
+    expect(() => search(`a.${"b".repeat(256)}*`)).toThrow(NotForIndex);
+    expect(() => search("a.ไทย*")).toThrow(NotForIndex);
+    expect(() => search("-re.po\u00ADrt*")).toThrow(NotForIndex);
+    expect(() => search("ไทย*")).not.toThrow();
+    expect(() => search("a.ไทย")).not.toThrow();
   });
 });
 

@@ -3,6 +3,7 @@ import type { SearchTerm } from "../events/search-terms.ts";
 import { isIpPattern, type LogFilter } from "../events/log-filter.ts";
 import { ownUserIds } from "../events/own-user-ids.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
+import { prefixClause } from "./prefix-clause.ts";
 
 type Clause = Record<string, unknown>;
 export type BoolQuery = { bool: { filter: Clause[]; must_not: Clause[] } };
@@ -10,6 +11,8 @@ export type BoolQuery = { bool: { filter: Clause[]; must_not: Clause[] } };
 /**
  * The query of every search: the caller's tenant, and for the `user` role its own logs, before anything
  * that was asked for. All in filter context: order is by time, so no score is needed.
+ *
+ * @throws NotForIndex
  */
 export function buildQuery(scope: TenantScope, filter: LogFilter): BoolQuery {
   const clauses = tenantWall(scope);
@@ -74,8 +77,7 @@ function timeRange(field: string, from: number | null, to: number | null): Claus
 }
 
 function textClause(term: SearchTerm): Clause {
-  if (term.kind === "phrase") return { match_phrase: { text: { query: term.text } } };
-  // match_bool_prefix has no limit of expansions, but takes several words for several terms.
-  if (term.words.length === 1) return { match_bool_prefix: { text: { query: term.words[0] } } };
-  return { match_phrase_prefix: { text: { query: term.text, max_expansions: 1000 } } };
+  return term.kind === "phrase"
+    ? { match_phrase: { text: { query: term.text } } }
+    : prefixClause(term);
 }

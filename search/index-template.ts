@@ -74,7 +74,13 @@ const mappings = {
     resource_id: keyword,
     target_ids: keyword,
     metadata_pairs: keyword,
-    text: { type: "text" as const, analyzer: "words", norms: false },
+    text: {
+      type: "text" as const,
+      analyzer: "words",
+      norms: false,
+      // Else a prefix behind other words could only be looked for as each of the words that begin so.
+      index_prefixes: { min_chars: 1, max_chars: 10 },
+    },
     // JSON text inside a string: nothing that reads it on the way can round a number or move a key.
     metadata: shown,
     before_state: shown,

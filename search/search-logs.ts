@@ -11,6 +11,7 @@ import {
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { buildQuery } from "./build-query.ts";
 import { readAlias } from "./index-template.ts";
+import { isTooManyWords, NotForIndex } from "./not-for-index.ts";
 
 const text = z.string().nullable();
 const source = z.object({
@@ -55,7 +56,7 @@ export type SearchPage = { logs: AuditLog[]; hasMore: boolean; total: Total | nu
  * One page of a tenant's logs.
  *
  * @returns at most `page.size` logs; the total is null on pages that follow a cursor
- * @throws what the client throws: no answer in time, a refused query, or a shard that failed
+ * @throws NotForIndex, and what the client throws: no answer in time, a refused query, or a shard that failed
  */
 export async function searchLogs(
   client: Client,
@@ -148,18 +149,26 @@ async function searchInSteps(
 /**
  * Sends a search to the tenant's shard and nowhere else. A shard that fails is an error: an audit
  * search never answers with a part.
+ *
+ * @throws as searchLogs
  */
 export async function runSearch(
   client: Client,
   scope: TenantScope,
   body: Record<string, unknown>,
 ): Promise<unknown> {
-  const response = await client.search({
-    index: readAlias,
-    routing: scope.tenantId,
-    ignore_unavailable: true,
-    allow_partial_search_results: false,
-    body,
-  });
-  return response.body;
+  try {
+    const response = await client.search({
+      index: readAlias,
+      routing: scope.tenantId,
+      ignore_unavailable: true,
+      allow_partial_search_results: false,
+      body,
+    });
+    return response.body;
+  } catch (error) {
+    // The error's own text has the word.
+    if (isTooManyWords(error)) throw new NotForIndex();
+    throw error;
+  }
 }

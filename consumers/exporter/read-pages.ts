@@ -8,9 +8,8 @@ import {
 } from "../../db/export-pages.ts";
 import { maxPieces } from "../../db/export-pieces.ts";
 import { firstIdAt, idTime } from "../../events/ids.ts";
-import type { LogFilter } from "../../events/log-filter.ts";
-import type { SearchTerm } from "../../events/search-terms.ts";
 import { countFound, findIds, type SearchRange } from "../../search/export-ids.ts";
+import { NotForIndex } from "../../search/not-for-index.ts";
 import { ReadAhead } from "./read-ahead.ts";
 
 /** Ids of a page that OpenSearch is asked for, and of one text of it. */
@@ -26,26 +25,40 @@ export type RowSource = {
 };
 
 /**
- * Whether the index can say which logs a search finds. Of a prefix behind other words it looks at the first
- * 1,000 words that begin so, those of other tenants among them: an export must not lack logs for that.
- */
-export function isForIndex({ search }: LogFilter): boolean {
-  const isCapped = ({ kind, words }: SearchTerm) => kind === "prefix" && words.length > 1;
-  return search.length > 0 && !search.some(isCapped);
-}
-
-/**
- * Postgres selects the rows itself; with words to search for, OpenSearch says which, where there is one,
- * and Postgres has them.
+ * Postgres selects the rows itself; with words to search for, OpenSearch says which, where there is one and it
+ * can tell them all, and Postgres has them.
  */
 export function rowSource(db: Database, search: Client | undefined, range: ExportRange): RowSource {
-  if (!isForIndex(range.filter) || !search) {
-    const pages = new ReadAhead(db, range);
-    return {
-      page: (after) => pages.page(after),
-      count: () => countRange(db, range),
-    };
+  const selected = selectedRows(db, range);
+  if (range.filter.search.length === 0 || !search) return selected;
+  const found = foundRows(db, search, range);
+  let isForIndex = true;
+  async function orSelected<T>(ask: (source: RowSource) => Promise<T>): Promise<T> {
+    if (isForIndex) {
+      try {
+        return await ask(found);
+      } catch (error) {
+        if (!(error instanceof NotForIndex)) throw error;
+        isForIndex = false;
+      }
+    }
+    return await ask(selected);
   }
+  return {
+    page: (after) => orSelected((source) => source.page(after)),
+    count: () => orSelected((source) => source.count()),
+  };
+}
+
+function selectedRows(db: Database, range: ExportRange): RowSource {
+  const pages = new ReadAhead(db, range);
+  return {
+    page: (after) => pages.page(after),
+    count: () => countRange(db, range),
+  };
+}
+
+function foundRows(db: Database, search: Client, range: ExportRange): RowSource {
   const found: SearchRange = { ...range, scope: { tenantId: range.tenantId, userId: null } };
   return {
     page: (after) => searchedPage(db, search, range, { ...found, after }),

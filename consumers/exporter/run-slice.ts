@@ -25,7 +25,7 @@ import {
   type PartSize,
   type UnfinishedPart,
 } from "./part-cutter.ts";
-import { isForIndex, type RowSource, rowSource } from "./read-pages.ts";
+import { type RowSource, rowSource } from "./read-pages.ts";
 
 export type SliceTools = {
   db: Database;
@@ -71,7 +71,7 @@ const mostSettleMs = 3_500;
 export async function runSlice(tools: SliceTools, claim: Claim, row: ExportRow): Promise<SliceEnd> {
   const { db, search } = tools;
   const deadline = Date.now() + (tools.sliceMs ?? defaultSliceMs);
-  const isSearch = isForIndex(row.filters) && search !== undefined;
+  const isSearch = row.filters.search.length > 0 && search !== undefined;
   const spent = tools.spent ?? { requests: 0 };
   for (let waitMs = firstSettleMs, waited = 0; ; waitMs *= 2) {
     spent.requests++;
