@@ -1,8 +1,10 @@
 import { and, asc, eq, getTableColumns, isNull, lt, or, sql } from "drizzle-orm";
 import { z } from "zod";
 import type { NewAuditLog } from "../events/audit-log.ts";
+import type { IdempotencyKey } from "../events/idempotency-key.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { asRole, type Database, inTenant } from "./client.ts";
+import { beginClaims, keyStatements, parseKept, underKey } from "./idempotency.ts";
 import { ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { apiKeys, tenants } from "./schema.ts";
 import { beginWrite, lockWrite, withMonth } from "./write-logs.ts";
@@ -48,42 +50,65 @@ export async function findApiKey(db: Database, hash: string): Promise<FoundKey |
 /** A key that was made or revoked, and the id of the log of that. */
 export type ChangedKey = { row: ApiKeyRow; ownId: string | undefined };
 
-const madeRow = z.object({ id: z.uuid(), key_id: z.uuid() });
+export type CreatedKey =
+  | ({ outcome: "done" } & ChangedKey)
+  /** By an earlier request with the same idempotency key and body. */
+  | { outcome: "made before"; id: string }
+  | { outcome: "too many" | "other body" | "in progress" };
 
-/** @returns the new key, or undefined where the tenant has as many as it may have */
+/**
+ * Makes a key, once for an idempotency key. What it is used with is known to the request that made it, and kept
+ * nowhere: who repeats that is told which key there is.
+ *
+ * @param once where the caller has named none, one that no other request has
+ */
 export async function createApiKey(
   db: Database,
   scope: TenantScope,
   { hash, name, roles, expiresAt, createdBy }: NewApiKey,
+  once: IdempotencyKey,
   log: NewAuditLog,
-): Promise<ChangedKey | undefined> {
+): Promise<CreatedKey> {
   const { tenantId } = scope;
   const isOurs = and(eq(apiKeys.tenantId, tenantId), isNull(apiKeys.revokedAt));
   const fields = sql`jsonb_build_object('resource_id', made.id)`;
-  const [, , , made, keys] = await withMonth(db, scope, () =>
-    inTenant(db, scope, [
-      ...beginWrite(db, scope),
-      // Two that make a key at once count one after the other.
-      db.select({ id: tenants.id }).from(tenants).where(eq(tenants.id, tenantId)).for("update"),
-      db.execute(sql`
-        with made as (
-          insert into api_keys (tenant_id, hash, name, roles, created_by, expires_at)
-          select ${tenantId}, decode(${hash}, 'hex'), ${name},
-            array(select json_array_elements_text(${JSON.stringify(roles)}::json)),
-            ${createdBy}, ${expiresAt?.toISOString() ?? null}::timestamptz
-          where (select count(*) from ${apiKeys} where ${isOurs}) < ${maxKeys}
-          returning id
-        ), ${storeOwnLog(scope, log, { from: sql`made`, fields })}
-        select own.id, made.id as key_id from own, made`),
-      // In the same transaction: nobody may be told that it failed while the key is there.
-      selectKeys(db, scope),
-    ]),
-  );
-  const [first] = made.rows;
-  if (first === undefined) return undefined;
-  const { id: ownId, key_id: id } = madeRow.parse(first);
+  const done = await underKey(async (nonce, nonces) => {
+    const { claim, isMine, keep, read } = keyStatements(db, scope, once, nonce);
+    const [, , , , , own, kept, keys] = await withMonth(db, scope, () =>
+      inTenant(db, scope, [
+        ...beginWrite(db, scope),
+        db.execute(beginClaims),
+        claim(),
+        // Two that make a key at once count one after the other.
+        db.select({ id: tenants.id }).from(tenants).where(eq(tenants.id, tenantId)).for("update"),
+        db.execute(sql`
+          with made as (
+            insert into api_keys (tenant_id, hash, name, roles, created_by, expires_at)
+            select ${tenantId}, decode(${hash}, 'hex'), ${name},
+              array(select json_array_elements_text(${JSON.stringify(roles)}::json)),
+              ${createdBy}, ${expiresAt?.toISOString() ?? null}::timestamptz
+            where ${isMine} and (select count(*) from ${apiKeys} where ${isOurs}) < ${maxKeys}
+            returning id
+          ), kept as (
+            ${keep(sql`(select array_agg(id) from made)`, sql`1`)}
+          ), ${storeOwnLog(scope, log, { from: sql`made`, fields })}
+          select id from own`),
+        read(),
+        // In the same transaction: nobody may be told that it failed while the key is there.
+        selectKeys(db, scope),
+      ]),
+    );
+    return { kept: parseKept(kept.rows[0], nonces), keys, ownId: ownIdOf(own) };
+  });
+  if (done === null) return { outcome: "in progress" };
+  const { kept, keys, ownId } = done;
+  const id = kept?.ids[0];
+  if (kept === undefined || id === undefined) return { outcome: "too many" };
+  if (!kept.isSameBody) return { outcome: "other body" };
+  if (kept.isReplay) return { outcome: "made before", id };
   const row = keys.find((key) => key.id === id);
-  return row && { row, ownId };
+  // A try whose answer was lost made it, and it was revoked before the second one came.
+  return row ? { outcome: "done", row, ownId } : { outcome: "made before", id };
 }
 
 /** The tenant's keys that are not revoked, the oldest first. */

@@ -5,7 +5,14 @@ import type { NewAuditLog } from "../events/audit-log.ts";
 import type { LogFilter } from "../events/log-filter.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { type Database, inTenant } from "./client.ts";
-import { batchTime, beginClaims, keyStatements, parseKept, underKey } from "./idempotency.ts";
+import {
+  batchTime,
+  beginClaims,
+  type DoneOnce,
+  keyStatements,
+  parseKept,
+  underKey,
+} from "./idempotency.ts";
 import { ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { exportPipelines } from "./schema.ts";
 import { beginWrite, withMonth } from "./write-logs.ts";
@@ -20,11 +27,6 @@ export type NewExport = {
   shownFilters: ShownFilters;
   requestedBy: string;
 };
-
-/** What was done, by this request or by an earlier one with its key; or why nothing was. `ownId`: the log of it. */
-export type DoneOnce<T> =
-  | ({ outcome: "done"; isReplay: boolean; ownId: string | undefined } & T)
-  | { outcome: "other body" | "in progress" };
 
 /**
  * Stores an export, once for an idempotency key, and the log that it was started. It covers what was stored

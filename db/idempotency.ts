@@ -14,6 +14,11 @@ const lockTimeout = "55P03";
 /** Whether a batch gave up waiting for a request that holds its key, or one of its events. */
 export const isHeldByAnother = (error: unknown): boolean => sqlState(error) === lockTimeout;
 
+/** What was done, by this request or by an earlier one with its key; or why nothing was. `ownId`: the log of it. */
+export type DoneOnce<T> =
+  | ({ outcome: "done"; isReplay: boolean; ownId: string | undefined } & T)
+  | { outcome: "other body" | "in progress" };
+
 /**
  * The statements of a request that is done once for its key. They stand in one batch with what is done:
  * `begin`, `claim`, then what is done `where ${isMine}`, with `keep` beside it. Requests that race for a key
@@ -55,6 +60,14 @@ export function keyStatements(
     firstId: sql`(select ids[1] from idempotency_keys where ${isRow})`,
   };
 }
+
+/** The key of what only its own tries repeat: no caller has named it, and no other request has it. */
+export const ownKey = (scope: string): IdempotencyKey => ({
+  sub: "",
+  scope,
+  key: crypto.randomUUID(),
+  bodyMac: "",
+});
 
 const keptRow = z.object({
   ids: z.array(z.string()),

@@ -3,6 +3,7 @@ import type { AuditLog } from "../events/audit-log.ts";
 import { firstIdAt } from "../events/ids.ts";
 import {
   maxCountedTotal,
+  maxPageBytes,
   type LogFilter,
   type PageRequest,
   type Total,
@@ -28,25 +29,13 @@ export async function listLogs(
   scope: TenantScope,
   filter: LogFilter,
   page: PageRequest,
-): Promise<{ logs: AuditLog[]; hasMore: boolean; total: Total | null }> {
+): Promise<ListedPage & { total: Total | null }> {
   const where = logConditions(scope, filter);
-  const { after, before, order, size, skip } = page;
-  const rows = db
-    .select(logColumns)
-    .from(auditLogs)
-    .where(
-      and(
-        where,
-        after === null ? undefined : (order === "desc" ? lt : gt)(auditLogs.id, after),
-        before === null ? undefined : lt(auditLogs.id, firstIdAt(before)),
-      ),
-    )
-    .orderBy((order === "desc" ? desc : asc)(auditLogs.id))
-    .limit(size + 1)
-    .offset(skip);
+  const { after, before, size } = page;
+  const rows = selectPage(db, where, page);
   if (after !== null) {
     const [found] = await inTenant(db, scope, [rows], listTimeoutMs);
-    return { ...pageOf(found.map(logOfRow), size), total: null };
+    return { ...pageOf(found, size), total: null };
   }
   const counted = db
     .select({ id: auditLogs.id })
@@ -62,13 +51,60 @@ export async function listLogs(
   );
   const n = counts[0]?.n ?? 0;
   return {
-    ...pageOf(found.map(logOfRow), size),
+    ...pageOf(found, size),
     total: { count: Math.min(n, maxCountedTotal), isLowerBound: n > maxCountedTotal },
   };
 }
 
-function pageOf(logs: AuditLog[], size: number): { logs: AuditLog[]; hasMore: boolean } {
-  return { logs: logs.slice(0, size), hasMore: logs.length > size };
+type ListedPage = {
+  logs: AuditLog[];
+  hasMore: boolean;
+  /** The page has fewer logs than were asked for, because more would be too large; at least one. */
+  isCut: boolean;
+};
+
+/**
+ * The logs of a page and the one behind it, as far as they fit: what is too large does not leave the database.
+ * A row's text with its quotes is about what its JSON is.
+ */
+function selectPage(
+  db: Database,
+  where: SQL | undefined,
+  { after, before, order, size, skip }: PageRequest,
+) {
+  const isDescending = order === "desc";
+  const within = and(
+    where,
+    after === null ? undefined : (isDescending ? lt : gt)(auditLogs.id, after),
+    before === null ? undefined : lt(auditLogs.id, firstIdAt(before)),
+  );
+  const byId = (isDescending ? desc : asc)(sql`id`);
+  // Named as the table that it is made of, whose columns then stand for its own.
+  const sized = db.$with("audit_logs", {}).as(sql`
+    select audit_logs.*, count(*) over () as matched,
+      sum(octet_length(audit_logs::text)) over (
+        order by ${byId} rows between unbounded preceding and 1 preceding
+      ) as bytes_before
+    from (
+      select * from audit_logs where ${within} order by ${byId} limit ${size + 1} offset ${skip}
+    ) as audit_logs`);
+  return db
+    .with(sized)
+    .select({ ...logColumns, matched: sql<number>`audit_logs.matched`.mapWith(Number) })
+    .from(auditLogs)
+    .where(sql`coalesce(bytes_before, 0) < ${maxPageBytes}`)
+    .orderBy(byId);
+}
+
+type ListedRow = Awaited<ReturnType<typeof selectPage>>[number];
+
+function pageOf(rows: readonly ListedRow[], size: number): ListedPage {
+  const matched = rows[0]?.matched ?? 0;
+  const logs = rows.slice(0, size).map((row) => {
+    const { matched: _, ...log } = row;
+    return logOfRow(log);
+  });
+  return { logs, hasMore: matched > logs.length, isCut: logs.length < Math.min(matched, size) };
 }
 
 /** The counts of stats from Postgres, for when OpenSearch does not answer. Throws as listLogs does. */

@@ -46,10 +46,10 @@ export function recordRemoved(
     select id from own`);
 }
 
-/** Before another run takes the place of a tenant's: records what that has removed. */
-export const recordReplaced = (db: Database, scope: TenantScope) =>
+/** Before another run takes the place of a tenant's, where it does: records what that has removed. */
+export const recordReplaced = (db: Database, scope: TenantScope, isReplaced: SQL) =>
   recordRemoved(db, scope, {
-    isIt: sql`tenant_id = ${scope.tenantId}`,
+    isIt: sql`tenant_id = ${scope.tenantId} and ${isReplaced}`,
     change: sql`asked_log = null`,
     isComplete: false,
   });

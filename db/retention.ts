@@ -3,8 +3,9 @@ import { z } from "zod";
 import { firstIdAt } from "../events/ids.ts";
 import type { NewAuditLog } from "../events/audit-log.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
-import { asRetention, type Database, inTenant } from "./client.ts";
+import { asRetention, type Database, DatabaseUnavailable, inTenant } from "./client.ts";
 import { countOutboxRows } from "./counters.ts";
+import { beginClaims, keyStatements, ownKey, underKey } from "./idempotency.ts";
 import { ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { recordReplaced } from "./removal-log.ts";
 import { timeMs, timeText } from "./time-text.ts";
@@ -45,9 +46,11 @@ export async function readRemovable(
 
 /**
  * Keeps that an admin wants the old logs removed, so that what this request does not get done is done by the
- * cron: first after a minute, which this request has for itself.
+ * cron: first after a minute, which this request has for itself. Where no answer came it is tried again, and
+ * kept and recorded once.
  *
  * @param log that it was asked for
+ * @throws DatabaseUnavailable also where something else holds the tenant's run for too long
  */
 export async function askForRemoval(
   db: Database,
@@ -56,27 +59,37 @@ export async function askForRemoval(
   log: NewAuditLog,
 ): Promise<{ run: Removable; ownId: string | undefined }> {
   const fields = sql`jsonb_build_object('metadata', jsonb_build_object('cutoff', ${timeText(sql`asked.cutoff`)})::text)`;
-  const [, , , own, result] = await withMonth(db, scope, () =>
-    inTenant(db, scope, [
-      ...beginWrite(db, scope),
-      recordReplaced(db, scope),
-      db.execute(sql`
-        with asked as (
-          insert into retention_runs (tenant_id, cutoff, fallback_days, asked_log, due_at)
-          select id, ${cutoffBy(defaultDays)}, ${defaultDays}::integer, ${JSON.stringify(log)}::json,
-            clock_timestamp() + interval '1 minute'
-          from tenants where id = ${scope.tenantId} and not legal_hold
-          on conflict (tenant_id) do update set
-            cutoff = excluded.cutoff, fallback_days = excluded.fallback_days, asked_log = excluded.asked_log,
-            due_at = excluded.due_at
-          returning cutoff
-        ), ${storeOwnLog(scope, log, { from: sql`asked`, fields })}
-        select id from own`),
-      // What was just kept: not a moment later.
-      selectRemovable(db, scope, sql`asked.cutoff`),
-    ]),
-  );
-  return { run: removableOf(result.rows[0], scope, defaultDays), ownId: ownIdOf(own) };
+  const key = ownKey("cleanup");
+  const done = await underKey(async (nonce) => {
+    const { claim, isMine, keep } = keyStatements(db, scope, key, nonce);
+    const [, , , , , own, result] = await withMonth(db, scope, () =>
+      inTenant(db, scope, [
+        ...beginWrite(db, scope),
+        db.execute(beginClaims),
+        claim(),
+        recordReplaced(db, scope, isMine),
+        db.execute(sql`
+          with asked as (
+            insert into retention_runs (tenant_id, cutoff, fallback_days, asked_log, due_at)
+            select id, ${cutoffBy(defaultDays)}, ${defaultDays}::integer, ${JSON.stringify(log)}::json,
+              clock_timestamp() + interval '1 minute'
+            from tenants where id = ${scope.tenantId} and not legal_hold and ${isMine}
+            on conflict (tenant_id) do update set
+              cutoff = excluded.cutoff, fallback_days = excluded.fallback_days, asked_log = excluded.asked_log,
+              due_at = excluded.due_at
+            returning cutoff
+          ), ${storeOwnLog(scope, log, { from: sql`asked`, fields })}, kept as (
+            ${keep(sql`(select array_agg(id) from own)`, sql`1`)}
+          )
+          select id from own`),
+        // What was just kept: not a moment later.
+        selectRemovable(db, scope, sql`asked.cutoff`),
+      ]),
+    );
+    return { run: removableOf(result.rows[0], scope, defaultDays), ownId: ownIdOf(own) };
+  });
+  if (done === null) throw new DatabaseUnavailable(new Error("the tenant's removal is held"));
+  return done;
 }
 
 const cutoffBy = (defaultDays: number) => sql`cutoff_of(kept_days(

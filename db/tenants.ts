@@ -1,10 +1,12 @@
 import { and, eq, gt, inArray, isNull, lte, or, sql } from "drizzle-orm";
 import type { NewAuditLog } from "../events/audit-log.ts";
+import { type IdempotencyKey, platformKeys } from "../events/idempotency-key.ts";
 import type { Masking } from "../events/masking.ts";
 import type { ReadAuditLevel } from "../events/read-audit.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import type { TenantSettings } from "../events/tenant-settings.ts";
 import { asRole, type Database, inTenant } from "./client.ts";
+import { beginClaims, type DoneOnce, keyStatements, parseKept, underKey } from "./idempotency.ts";
 import { ownIdOf, storeOwnLog } from "./own-logs.ts";
 import { tenants } from "./schema.ts";
 import { noteSettings, storeChangedSettings } from "./settings-log.ts";
@@ -58,40 +60,57 @@ export async function listTenants(
 }
 
 /**
+ * Makes a tenant, once for an idempotency key of the platform admins.
+ *
  * @param settings null for the default
+ * @param key where the caller has named none, one that no other request has
  * @param log that it was made
- * @returns the new tenant and the id of its log, or undefined where there is one of this id already
+ * @returns the tenant as it is now; its row undefined where one of this id was there already
  */
 export async function createTenant(
   db: Database,
   id: string,
   settings: NewTenant,
+  key: IdempotencyKey,
   log: NewAuditLog,
-): Promise<{ row: TenantRow; ownId: string } | undefined> {
+): Promise<DoneOnce<{ row: TenantRow | undefined }>> {
   const { name = null, masking = null, retentionDays = null, legalHold = false } = settings;
   const { readAudit = null } = settings;
   const rules = masking === null ? null : JSON.stringify(masking);
   // Version 0 means the defaults: see admit().
   const version = masking === null ? 0 : 1;
   const scope = { tenantId: id, userId: null };
-  const [, own, rows] = await withMonth(db, scope, () =>
-    asRole(db, "audit_operator", [
-      lockWrite(db),
-      db.execute(sql`
-        with made as (
-          insert into tenants (id, name, read_audit, masking, settings_version, retention_days, legal_hold)
-          values (
-            ${id}, ${name}, ${readAudit}, ${rules}::json, ${version}, ${retentionDays}::integer, ${legalHold}
+  const done = await underKey(async (nonce, nonces) => {
+    const statements = keyStatements(db, { tenantId: platformKeys, userId: null }, key, nonce);
+    const { claim, isMine, keep, read } = statements;
+    const [, , , own, kept, rows] = await withMonth(db, scope, () =>
+      asRole(db, "audit_operator", [
+        lockWrite(db),
+        db.execute(beginClaims),
+        claim(),
+        // Where there is one already the key stands for nothing, and is free. A tenant's id is no UUID: its log's is.
+        db.execute(sql`
+          with made as (
+            insert into tenants (id, name, read_audit, masking, settings_version, retention_days, legal_hold)
+            select
+              ${id}, ${name}, ${readAudit}, ${rules}::json, ${version}::integer, ${retentionDays}::integer,
+              ${legalHold}::boolean
+            where ${isMine}
+            on conflict do nothing returning id
+          ), ${storeOwnLog(scope, log, { from: sql`made` })}, kept as (
+            ${keep(sql`(select array_agg(id) from own)`, sql`1`)}
           )
-          on conflict do nothing returning id
-        ), ${storeOwnLog(scope, log, { from: sql`made` })}
-        select id from own`),
-      selectTenant(db, id),
-    ]),
-  );
-  const ownId = ownIdOf(own);
-  const [row] = rows;
-  return ownId === undefined || !row ? undefined : { row, ownId };
+          select id from own`),
+        read(),
+        selectTenant(db, id),
+      ]),
+    );
+    return { kept: parseKept(kept.rows[0], nonces), row: rows[0], ownId: ownIdOf(own) };
+  });
+  if (done === null) return { outcome: "in progress" };
+  const { kept, row, ownId } = done;
+  if (kept?.isSameBody === false) return { outcome: "other body" };
+  return { outcome: "done", isReplay: kept?.isReplay === true, row: kept && row, ownId };
 }
 
 /** Any tenant, for a platform admin. */

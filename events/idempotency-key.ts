@@ -12,6 +12,9 @@ export type IdempotencyKey = {
   bodyMac: string;
 };
 
+/** Stands for the tenant of a platform admin's keys: no tenant has this id. */
+export const platformKeys = "";
+
 /** What is compared by its hash, each with hashes of its own. */
 type Compared = "request" | "event" | "read";
 

@@ -48,6 +48,12 @@ export type PageRequest = {
 
 export type Total = { count: number; isLowerBound: boolean };
 
+/**
+ * Bytes of a page of logs, about: one that would be larger has fewer logs. A page of the largest logs would be
+ * 25 MB and more, and an isolate, which holds it several times over while it is made, has 128 MB.
+ */
+export const maxPageBytes = 4 * 1024 * 1024;
+
 /** Totals are counted up to here and a lower bound above. */
 export const maxCountedTotal = 10_000;
 

@@ -13,6 +13,7 @@ export const problems = {
   conflict: { status: 409, title: "Not possible in the present state" },
   request_in_progress: { status: 409, title: "The same request is still running" },
   legal_hold: { status: 409, title: "The tenant is under a legal hold" },
+  api_key_already_made: { status: 409, title: "The API key was made and shown before" },
   event_id_reused: { status: 409, title: "The event_id was used with other content" },
   too_large: { status: 413, title: "The body is too large" },
   unsupported_media_type: { status: 415, title: "The body must be JSON" },

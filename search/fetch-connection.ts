@@ -8,12 +8,21 @@ type Params = Parameters<Connection["request"]>[0];
 type Callback = Parameters<Connection["request"]>[1];
 type Answer = { response: IncomingMessage; text: string };
 
+/** The answer has more bytes than this connection reads. The cluster is well, and is not asked the same again. */
+export class AnswerTooLarge extends errors.RequestAbortedError {
+  constructor() {
+    super("The answer is too large");
+  }
+}
+
 /**
  * The client's connection by fetch. Its own goes through node:http, whose emulation in workerd takes
  * more CPU than everything else in a search (`npm run bench`). This one holds no socket, so that the
  * client may serve many requests.
  */
 export class FetchConnection extends Connection {
+  protected readonly maxAnswerBytes: number = Infinity;
+
   override request(params: Params, callback: Callback): ClientRequest {
     const abort = new AbortController();
     void this.deliver(params, callback, abort.signal);
@@ -53,8 +62,42 @@ export class FetchConnection extends Connection {
       signal: AbortSignal.any(signals),
     });
     const response = await fetch(request);
-    return { response: messageOf(response), text: await response.text() };
+    return {
+      response: messageOf(response),
+      text: await readText(response, this.maxAnswerBytes),
+    };
   }
+}
+
+/** The same connection, which gives up an answer that is larger: AnswerTooLarge. */
+export function boundedConnection(
+  base: typeof FetchConnection,
+  maxAnswerBytes: number,
+): typeof FetchConnection {
+  return class BoundedConnection extends base {
+    protected override readonly maxAnswerBytes = maxAnswerBytes;
+  };
+}
+
+async function readText(response: Response, maxBytes: number): Promise<string> {
+  if (response.body === null || maxBytes === Infinity) return await response.text();
+  const declared = Number(response.headers.get("Content-Length"));
+  if (declared > maxBytes) {
+    await response.body.cancel();
+    throw new AnswerTooLarge();
+  }
+  // What is declared of a compressed answer is not what it becomes.
+  if (declared > 0 && !response.headers.has("Content-Encoding")) return await response.text();
+  const decoder = new TextDecoder();
+  let bytes = 0;
+  let text = "";
+  for await (const chunk of response.body) {
+    bytes += chunk.byteLength;
+    // The rest is not fetched: to leave the loop cancels the body.
+    if (bytes > maxBytes) throw new AnswerTooLarge();
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
 }
 
 /** Signing keys hold for a day: derived once, not for each request. */
@@ -87,6 +130,7 @@ export function signedConnection(keys: {
 }
 
 function asClientError(error: unknown): Error {
+  if (error instanceof AnswerTooLarge) return error;
   const name = error instanceof Error ? error.name : "";
   if (name === "AbortError") return new errors.RequestAbortedError("Request aborted");
   if (name === "TimeoutError") return new errors.ConnectionError("Request timed out");

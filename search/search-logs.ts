@@ -4,12 +4,14 @@ import type { AuditLog } from "../events/audit-log.ts";
 import { idTime } from "../events/ids.ts";
 import {
   maxCountedTotal,
+  maxPageBytes,
   type LogFilter,
   type PageRequest,
   type Total,
 } from "../events/log-filter.ts";
 import type { TenantScope } from "../events/tenant-scope.ts";
 import { buildQuery } from "./build-query.ts";
+import { AnswerTooLarge } from "./fetch-connection.ts";
 import { readAlias } from "./index-template.ts";
 import { isTooManyWords, NotForIndex } from "./not-for-index.ts";
 
@@ -50,11 +52,22 @@ const answer = z.object({
   }),
 });
 
-export type SearchPage = { logs: AuditLog[]; hasMore: boolean; total: Total | null };
+export type SearchPage = {
+  logs: AuditLog[];
+  hasMore: boolean;
+  /** The page has fewer logs than were asked for, because more would be too large; at least one. */
+  isCut: boolean;
+  total: Total | null;
+};
+
+/** A page that is too large is asked for again by a quarter: of a hundred logs 25, then 7, 2 and 1. */
+const cutting = 4;
 
 /**
- * One page of a tenant's logs.
+ * One page of a tenant's logs: of fewer where these would be too large. OpenSearch cannot say how large its
+ * answer will be, so it is asked for a whole page, and for less of one where the client gives up the answer.
  *
+ * @param client whose answers have the bound of a page
  * @returns at most `page.size` logs; the total is null on pages that follow a cursor
  * @throws NotForIndex, and what the client throws: no answer in time, a refused query, or a shard that failed
  */
@@ -64,6 +77,22 @@ export async function searchLogs(
   filter: LogFilter,
   page: PageRequest,
 ): Promise<SearchPage> {
+  for (let size = page.size; ; size = Math.ceil(size / cutting)) {
+    try {
+      const found = await searchPage(client, scope, filter, { ...page, size });
+      return { ...found, isCut: size < page.size && found.hasMore };
+    } catch (error) {
+      if (!(error instanceof AnswerTooLarge) || size === 1) throw error;
+    }
+  }
+}
+
+async function searchPage(
+  client: Client,
+  scope: TenantScope,
+  filter: LogFilter,
+  page: PageRequest,
+): Promise<Omit<SearchPage, "isCut">> {
   const { order, size, after, skip, notBefore, before } = page;
   // One more tells whether there are more; from + size may not pass the limit of a result window.
   const wanted = Math.min(size + 1, maxCountedTotal - skip);
@@ -122,6 +151,8 @@ const widening = 16;
  * The index is sorted newest first, so that an ascending search would read everything that lies after the
  * cursor. It is asked for steps of time instead, each wider than the one before, until the page is full:
  * five steps span seven years.
+ *
+ * @throws AnswerTooLarge also where the answers are only together too large
  */
 async function searchInSteps(
   client: Client,
@@ -142,9 +173,13 @@ async function searchInSteps(
     logs.push(
       ...(await searchOnce(client, scope, filter, { ...page, notBefore: from, before, size })).logs,
     );
+    if (logs.length > 1 && textLength(logs) > maxPageBytes) throw new AnswerTooLarge();
   }
   return { logs, total: null };
 }
+
+const textLength = (logs: readonly AuditLog[]): number =>
+  logs.flatMap((log) => Object.values(log)).reduce((sum, text) => sum + (text?.length ?? 0), 0);
 
 /**
  * Sends a search to the tenant's shard and nowhere else. A shard that fails is an error: an audit

@@ -37,19 +37,33 @@ export async function idempotencyKeyOf(
   path: string,
 ): Promise<IdempotencyKey | undefined> {
   const key = c.req.header("Idempotency-Key");
-  return key === undefined ? undefined : newKey(c, path, key);
+  return key === undefined ? undefined : newKey(c, path, key, c.var.caller.tenantId);
 }
 
-/** The same; where the request names none, one that no other request has. */
-export async function keyOrOwn(c: Context<AppEnv>, path: string): Promise<IdempotencyKey> {
-  return (await idempotencyKeyOf(c, path)) ?? newKey(c, path, crypto.randomUUID());
+/**
+ * The same; where the request names none, one that no other request has.
+ *
+ * @param tenantId whose key it is: the caller's tenant, or platformKeys
+ */
+export async function keyOrOwn(
+  c: Context<AppEnv>,
+  path: string,
+  tenantId = c.var.caller.tenantId,
+): Promise<IdempotencyKey> {
+  const key = c.req.header("Idempotency-Key") ?? crypto.randomUUID();
+  return newKey(c, path, key, tenantId);
 }
 
-async function newKey(c: Context<AppEnv>, path: string, key: string): Promise<IdempotencyKey> {
-  const { caller, config } = c.var;
+async function newKey(
+  c: Context<AppEnv>,
+  path: string,
+  key: string,
+  tenantId: string,
+): Promise<IdempotencyKey> {
+  const { actor, config } = c.var;
   const { hashSecret } = requireSection(config, "masking");
-  const bodyMac = compareMac("request", caller.tenantId, await c.req.text(), hashSecret);
-  return { sub: caller.sub, scope: `${c.req.method} ${path}`, key, bodyMac };
+  const bodyMac = compareMac("request", tenantId, await c.req.text(), hashSecret);
+  return { sub: actor.sub, scope: `${c.req.method} ${path}`, key, bodyMac };
 }
 
 /** What a route that takes a key can answer with because of it. */

@@ -98,6 +98,14 @@ function headersOf(code: ProblemCode, codes: readonly ProblemCode[]) {
   if (status === 503) return retryAfter("5");
   if (status === 429) return retryAfter("10");
   if (code === "request_in_progress") return retryAfter("2");
+  if (code === "api_key_already_made") {
+    const schema = {
+      type: "string" as const,
+      examples: ["/api/v1/tenants/acme/keys/019c137e-5b0a-7c3e-8a52-3f1d5c0b9a11"],
+    };
+    const description = "With `api_key_already_made`: the path of the key, by which it is revoked.";
+    return { Location: { description, required: false, schema } };
+  }
   if (status === 401) {
     const schema = { type: "string" as const, examples: ['Bearer error="invalid_token"'] };
     const description = "How to sign in, and what was wrong with the token.";

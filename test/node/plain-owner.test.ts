@@ -73,9 +73,11 @@ test("an owner who is no superuser migrates, and every role does its work", asyn
   await asRole(db, "audit_maintenance", [db.execute(sql`select ensure_partition()`)]);
   const hash = "ab".repeat(32);
   const key = { name: "k", roles: ["writer" as const], expiresAt: null, createdBy: "alice", hash };
-  const made = await createApiKey(db, scope, key, newLog());
-  expect(await findApiKey(db, hash)).toMatchObject({ id: made?.row.id, tenantId: "acme" });
-  await touchApiKey(db, "acme", made?.row.id ?? "");
+  const once = { sub: "alice", scope: "POST /keys", key: "k", bodyMac: "m" };
+  const made = await createApiKey(db, scope, key, once, newLog());
+  const id = made.outcome === "done" ? made.row.id : "";
+  expect(await findApiKey(db, hash)).toMatchObject({ id, tenantId: "acme" });
+  await touchApiKey(db, "acme", id);
   expect((await listApiKeys(db, scope))[0]?.lastUsedAt).not.toBeNull();
   const log = newLog({ action: "audit_log.settings_changed" });
   expect((await changeTenant(db, "acme", { name: "Acme" }, log)).row?.name).toBe("Acme");

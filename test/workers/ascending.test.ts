@@ -3,6 +3,7 @@ import type { PageRequest } from "../../events/log-filter.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { connectSearch } from "../../search/client.ts";
 import { indexLogs, refreshIndices, type LogToIndex } from "../../search/index-logs.ts";
+import { readAlias } from "../../search/index-template.ts";
 import { searchLogs } from "../../search/search-logs.ts";
 import { newTenant } from "../journeys/api.ts";
 import { searchMissing, workerEnv } from "./tools.ts";
@@ -135,5 +136,26 @@ describe.skipIf(searchMissing !== "")(`ascending pages (skipped: ${searchMissing
     expect((await idsOf({}, { ...noFilter, from: times[5] ?? 0, to: times[8] ?? 0 })).logs).toEqual(
       [5, 6, 7],
     );
+  });
+
+  test("are cut where the logs of several steps are only together too large", async () => {
+    const tenantId = newTenant();
+    const metadata = JSON.stringify({ text: "word ".repeat(300_000) });
+    const large = [0, 4, 7, 8].map((at) => ({
+      ...logAt(times[at] ?? 0),
+      tenant_id: tenantId,
+      metadata,
+    }));
+    await indexLogs(client, large);
+    await client.indices.refresh({ index: readAlias });
+    const found = await searchLogs(client, { tenantId, userId: null }, noFilter, page);
+    expect(found).toMatchObject({ hasMore: true, isCut: true, total: { count: 4 } });
+    expect(found.logs.map((log) => log.id)).toEqual([large[0]?.id]);
+    await client.deleteByQuery({
+      index: readAlias,
+      routing: tenantId,
+      refresh: true,
+      body: { query: { term: { tenant_id: tenantId } } },
+    });
   });
 });

@@ -14,6 +14,7 @@ import { tenantMask } from "../../events/tenant-mask.ts";
 import { createLogger } from "../../platform/logger.ts";
 import { callerOf, newTenant } from "../journeys/api.ts";
 import { forgetWaiting, ownerOf, rowsOf } from "./database.ts";
+import { loseAnswers } from "./lost-answers.ts";
 import { dayMs, makeDue, passWeek, storeOld } from "./old-logs.ts";
 import { ownLogs } from "./own-logs.ts";
 import { workers, workersWith } from "./tools.ts";
@@ -91,6 +92,22 @@ describe("what a cleanup has removed", () => {
         action: "audit_log.logs_removed",
         metadata: { removed: 3, cutoff: data.cutoff, run: "cleanup", complete: true },
       },
+    ]);
+  });
+
+  test("is asked for once where the database's answer was lost", async () => {
+    const tenant = newTenant();
+    await storeOld(tenant, 400, 3);
+    const admin = callerOf(workersWith({}), { tenant_id: tenant });
+    vi.spyOn(console, "warn").mockImplementation(() => {});
+    loseAnswers(tenant, "first");
+    const { status, body } = await admin.call("DELETE", "/api/v1/logs/cleanup");
+    vi.restoreAllMocks();
+    expect(status).toBe(200);
+    expect(body).toMatchObject({ data: { deleted: 3, complete: true } });
+    expect((await ownLogs(tenant)).map(({ action }) => action)).toEqual([
+      "audit_log.cleanup_started",
+      "audit_log.logs_removed",
     ]);
   });
 

@@ -48,7 +48,12 @@ const firstPage: PageRequest = {
   before: null,
 };
 const afterFirst = { ...firstPage, after: firstIdAt(0) };
-const idempotencyKey = (key = "same") => ({ sub: "alice", scope: "test", key, bodyMac: "mac" });
+const idempotencyKey = (key = "same", path = "test") => ({
+  sub: "alice",
+  scope: path,
+  key,
+  bodyMac: "mac",
+});
 const wanted = {
   format: "jsonl" as const,
   compression: "none" as const,
@@ -77,8 +82,15 @@ async function makeTenant(tenant: string, more: object = {}, keys = ["same"]): P
   for (const other of keys.slice(1))
     await startExport(db, scopeOf, wanted, idempotencyKey(other), await newLog(scopeOf));
   const started = await startExport(db, scopeOf, wanted, idempotencyKey(), await newLog(scopeOf));
-  const key = await createApiKey(db, scopeOf, newKey(), await newLog(scopeOf));
-  if (started.outcome !== "done" || !key) throw new Error("The tenant was not made.");
+  const key = await createApiKey(
+    db,
+    scopeOf,
+    newKey(),
+    idempotencyKey(keys.at(-1), "keys"),
+    await newLog(scopeOf),
+  );
+  if (started.outcome !== "done" || key.outcome !== "done")
+    throw new Error("The tenant was not made.");
   return { log, export: started.row.id, key: key.row.id };
 }
 
@@ -149,7 +161,11 @@ const writes: Record<string, [write: (as: TenantScope) => Promise<unknown>, answ
     [mine, false],
   ],
   createApiKey: [
-    async (as) => (await createApiKey(db, as, newKey(), await newLog()))?.row.tenantId,
+    async (as) => {
+      const once = idempotencyKey("logs", "keys");
+      const key = await createApiKey(db, as, newKey(), once, await newLog());
+      return key.outcome === "done" && key.row.tenantId;
+    },
     mine,
   ],
   revokeApiKey: [async (as) => revokeApiKey(db, as, of.key, await newLog()), undefined],

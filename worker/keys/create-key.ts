@@ -7,6 +7,7 @@ import { ApiError } from "../../platform/errors.ts";
 import { writeScope } from "../auth/caller.ts";
 import { keyHash, keyPrefix } from "../auth/verify-key.ts";
 import type { AppEnv } from "../env.ts";
+import { idempotencyHeaders, keyOrOwn, keyProblems, refuseUndone } from "../idempotency-key.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
@@ -59,12 +60,14 @@ export const createKeyRoute = declareRoute({
   path: "/tenants/{tenant_id}/keys",
   operationId: "createApiKey",
   summary: "Make an API key",
-  description: "The key is in this answer and never again. For the tenant's admin, with a token.",
+  description:
+    "The key is in this answer and never again. Repeated with the same Idempotency-Key it is 409 `api_key_already_made`, whose Location is the key that was made: where nobody has it, revoke it and make another. For the tenant's admin, with a token.",
   tags: ["API keys"],
   access: "own admin",
   middleware: [jsonBody(maxBodyBytes)],
   request: {
     params: tenantParams,
+    headers: idempotencyHeaders,
     body: { required: true, content: { "application/json": { schema: wanted } } },
   },
   responses: {
@@ -85,7 +88,13 @@ export const createKeyRoute = declareRoute({
         },
       },
     },
-    ...problemAnswers(...bodyProblems, "not_found", "conflict"),
+    ...problemAnswers(
+      ...bodyProblems,
+      "not_found",
+      "conflict",
+      ...keyProblems,
+      "api_key_already_made",
+    ),
   },
 });
 
@@ -96,6 +105,7 @@ export const createKey: RouteHandler<typeof createKeyRoute, AppEnv> = async (c) 
   const key = keyPrefix + random.toBase64({ alphabet: "base64url", omitPadding: true });
   const made = { hash: keyHash(key), name, roles, expiresAt, createdBy: caller.sub };
   const db = connectDatabase(requireSection(config, "database"));
+  const once = await keyOrOwn(c, `/tenants/${caller.tenantId}/keys`);
   const created = await withSettings(writeScope(caller), async (settings, scope) => {
     const log = ownLogOf(c, caller.tenantId, settings, {
       action: "audit_log.key_created",
@@ -103,13 +113,27 @@ export const createKey: RouteHandler<typeof createKeyRoute, AppEnv> = async (c) 
       resource_name: name,
       metadata: { roles, expires_at: expiresAt },
     });
-    return createApiKey(db, scope, made, log);
+    return createApiKey(db, scope, made, once, log);
   });
-  if (!created)
-    throw new ApiError("conflict", `The tenant has ${maxKeys} keys: revoke one that is not used.`);
-  const { row, ownId } = created;
-  publishOwnLog(c, caller.tenantId, ownId);
-  c.header("Location", `/api/v1/tenants/${encodeURIComponent(caller.tenantId)}/keys/${row.id}`);
-  c.header("Cache-Control", "no-store");
-  return c.json({ data: { ...keyAnswer(row), key } }, 201);
+  const path = `/api/v1/tenants/${encodeURIComponent(caller.tenantId)}/keys`;
+  switch (created.outcome) {
+    case "done":
+      publishOwnLog(c, caller.tenantId, created.ownId);
+      c.header("Location", `${path}/${created.row.id}`);
+      c.header("Cache-Control", "no-store");
+      return c.json({ data: { ...keyAnswer(created.row), key } }, 201);
+    case "made before":
+      throw new ApiError(
+        "api_key_already_made",
+        `An earlier request with this Idempotency-Key made the API key ${created.id}, and what it is used with is shown once. If you do not have it, revoke that key, and make another under a new Idempotency-Key.`,
+        { headers: { Location: `${path}/${created.id}` } },
+      );
+    case "too many":
+      throw new ApiError(
+        "conflict",
+        `The tenant has ${maxKeys} keys: revoke one that is not used.`,
+      );
+    default:
+      throw refuseUndone(created.outcome);
+  }
 };

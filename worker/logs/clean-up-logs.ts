@@ -95,7 +95,7 @@ export const cleanUpLogs: RouteHandler<typeof cleanUpLogsRoute, AppEnv> = async 
       action: "audit_log.cleanup_started",
       resource_type: "audit_log",
     });
-    return repeatable(() => askForRemoval(db, scope, defaultDays, log));
+    return askForRemoval(db, scope, defaultDays, log);
   });
   publishOwnLog(c, caller.tenantId, ownId);
   if (!run) throw underHold(0);

@@ -1,7 +1,7 @@
 import { type Database, ReplicaBehind, sqlState } from "../../db/client.ts";
 import { countLogsInPostgres, listLogs } from "../../db/list-logs.ts";
 import { repeatable } from "../../db/repeatable.ts";
-import type { LogFilter, PageRequest } from "../../events/log-filter.ts";
+import { type LogFilter, maxPageBytes, type PageRequest } from "../../events/log-filter.ts";
 import type { LogStats } from "../../events/log-stats.ts";
 import type { TenantScope } from "../../events/tenant-scope.ts";
 import type { SearchConfig } from "../../platform/config.ts";
@@ -42,7 +42,13 @@ export async function findLogs(
 ): Promise<SearchPage & { source: Source }> {
   return withFallback(
     backends,
-    (search) => searchLogs(connectSearch(search, searchTimeoutMs), backends.scope, filter, page),
+    (search) =>
+      searchLogs(
+        connectSearch(search, searchTimeoutMs, maxPageBytes),
+        backends.scope,
+        filter,
+        page,
+      ),
     (db) => listLogs(db, backends.scope, filter, page),
   );
 }

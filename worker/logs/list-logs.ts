@@ -2,7 +2,8 @@ import { type RouteHandler, z } from "@hono/zod-openapi";
 import { auditLogSchema } from "../../events/audit-log-answer.ts";
 import { auditLogJson } from "../../events/audit-log.ts";
 import { firstIdAt } from "../../events/ids.ts";
-import { maxCountedTotal } from "../../events/log-filter.ts";
+import { maxCountedTotal, maxPageBytes } from "../../events/log-filter.ts";
+import { ApiError } from "../../platform/errors.ts";
 import { readScope } from "../auth/caller.ts";
 import { readers } from "../auth/access.ts";
 import type { AppEnv } from "../env.ts";
@@ -29,12 +30,17 @@ const shape = {
       examples: ["desc"],
     }),
   page: wholeNumber(
-    `The page's number. Pages reach up to ${maxCountedTotal} logs; go on with cursor.`,
+    `The page's number. Pages reach up to ${maxCountedTotal} logs; go on with cursor. A page that was asked for by its number is whole: one that is too large is 422.`,
     1,
     1,
     999_999_999,
   ),
-  page_size: wholeNumber("How many logs a page has, at most.", 10, 1, 100),
+  page_size: wholeNumber(
+    `How many logs a page has, at most. It has fewer where these would be more than about ${maxPageBytes} bytes: the last page is the one without next_cursor.`,
+    10,
+    1,
+    100,
+  ),
   cursor: z.string().max(512).optional().openapi({
     description:
       "`next_cursor` of the page before, with the same filters and order. Its cost does not grow with depth.",
@@ -120,6 +126,9 @@ export const listLogs: RouteHandler<typeof listLogsRoute, AppEnv> = async (c) =>
     before: query.order === "asc" ? indexedThrough : null,
   });
 
+  // A numbered page goes on behind as many as were asked for: what is left out of one would be in none.
+  if (found.isCut && c.req.query("page") !== undefined) throw pageTooLarge(found.logs.length);
+
   const total = cursor?.total ?? found.total ?? { count: 0, isLowerBound: false };
   const last = found.logs.at(-1)?.id ?? cursor?.after;
   // An ascending list never ends: it is asked again, and goes on with what came since.
@@ -154,4 +163,12 @@ function readCursor(text: string, fingerprint: string): Cursor {
   const cursor = decodeCursor(text, fingerprint);
   if (typeof cursor !== "string") return cursor;
   throw unusableCursor(cursor);
+}
+
+/** @param fitting how many logs of the page fit */
+function pageTooLarge(fitting: number): ApiError {
+  const message = `makes a page of more than ${maxPageBytes} bytes: ask for pages of ${fitting}, or leave out page and go on with cursor`;
+  return new ApiError("validation_failed", "The page is too large: see errors.", {
+    errors: [{ path: "page_size", message }],
+  });
 }

@@ -1,11 +1,19 @@
 import { type RouteHandler, z } from "@hono/zod-openapi";
 import { connectDatabase } from "../../db/client.ts";
 import { createTenant as insertTenant } from "../../db/tenants.ts";
+import { platformKeys } from "../../events/idempotency-key.ts";
 import { masking } from "../../events/masking.ts";
 import { nameText } from "../../events/tenant-scope.ts";
 import { requireSection } from "../../platform/config.ts";
 import { ApiError } from "../../platform/errors.ts";
 import type { AppEnv } from "../env.ts";
+import {
+  idempotencyHeaders,
+  keyOrOwn,
+  keyProblems,
+  refuseUndone,
+  replayedHeader,
+} from "../idempotency-key.ts";
 import { jsonBody } from "../middleware/json-body.ts";
 import { ownLogOf, publishOwnLog } from "../own-log.ts";
 import { bodyProblems, problemAnswers } from "../problem-answers.ts";
@@ -30,17 +38,20 @@ const newTenant = z
   })
   .openapi("NewTenant", { description: "A tenant that is to be made." });
 
+const path = "/tenants";
+
 export const createTenantRoute = declareRoute({
   method: "post",
-  path: "/tenants",
+  path,
   operationId: "createTenant",
   summary: "Make a tenant",
   description:
-    "With the defaults, but for what is sent, as a token of an unseen tenant makes it. Repeated, it is 409. For platform admins.",
+    "With the defaults, but for what is sent, as a token of an unseen tenant makes it. Repeated without an Idempotency-Key, it is 409. For platform admins.",
   tags: ["Tenants"],
   access: "platform admin",
   middleware: [jsonBody(maxBodyBytes)],
   request: {
+    headers: idempotencyHeaders,
     body: {
       required: true,
       content: {
@@ -58,10 +69,11 @@ export const createTenantRoute = declareRoute({
           description: "The path of the tenant.",
           examples: ["/api/v1/tenants/acme"],
         }),
+        ...replayedHeader,
       }),
       content: tenantContent,
     },
-    ...problemAnswers(...bodyProblems, "conflict"),
+    ...problemAnswers(...bodyProblems, ...keyProblems, "conflict"),
   },
 });
 
@@ -87,9 +99,13 @@ export const createTenant: RouteHandler<typeof createTenantRoute, AppEnv> = asyn
       metadata: { settings: sent },
     },
   );
-  const made = await insertTenant(db, id, settings, log);
-  if (!made) throw new ApiError("conflict", "There is a tenant of this id.");
-  publishOwnLog(c, id, made.ownId);
+  const key = await keyOrOwn(c, path, platformKeys);
+  const made = await insertTenant(db, id, settings, key, log);
+  if (made.outcome !== "done") throw refuseUndone(made.outcome);
+  const { row, isReplay, ownId } = made;
+  if (!row) throw new ApiError("conflict", "There is a tenant of this id.");
+  if (isReplay) c.header("Idempotency-Replayed", "true");
+  publishOwnLog(c, id, ownId);
   c.header("Location", `/api/v1/tenants/${encodeURIComponent(id)}`);
-  return c.json({ data: tenantAnswer(made.row, c.var.config) }, 201);
+  return c.json({ data: tenantAnswer(row, c.var.config) }, 201);
 };
