@@ -45,7 +45,8 @@ export function exportLines(report: ExportReport): string[] {
     "",
     "ratio: rows/s beside those of COPY of the same rows and columns by the same Postgres, right before and",
     "after. The time is from the POST until the export is DONE. us: microseconds of CPU for each row, by process. SQL",
-    "over HTTP and S3 are stand-ins in Node on the same cores: with Neon and S3 that work is done elsewhere.",
+    "over HTTP is a stand-in in Node on the same cores: with Neon that work is done elsewhere. The bucket of S3 counts",
+    "bytes and keeps none of them, as the client of COPY does.",
     "",
     ...alignColumns([
       ["", "isolate MB", "objects", "buffers", "live MB", "process MB", "before"],
