@@ -15,8 +15,10 @@ import { ms } from "./text-table.ts";
 export const floodKey = "flood";
 
 const windowMs = windowSeconds * 1_000;
-/** From the begin of a window of the limits, whose share a flood spends at first, until it is nearly over. */
-const measureMs = windowMs - 500;
+/** A flood is there before the window begins, and has spent what it may send at once. */
+const floodAheadMs = 2_000;
+/** From the begin of a window of the limits until there is just time for the next flood to come ahead. */
+const measureMs = windowMs - floodAheadMs - 500;
 /** Odd, so that there is one in the middle. */
 const rounds = 5;
 const warmUpMs = 3_000;
@@ -91,6 +93,7 @@ export async function benchmarkFlood(
   const runFlood = (port: number): Promise<LoadResult> =>
     flood.run({
       ...window(port, measureMs),
+      warmUpMs: floodAheadMs,
       connections,
       pauseMs: floodPauseMs,
       requests: floodRequests,
@@ -101,10 +104,13 @@ export async function benchmarkFlood(
     });
   /** The quiet tenant's requests go to the first port, the flood to the second. */
   const see = async (name: string, quietPort: number, floodPort?: number): Promise<Seen> => {
-    await sleep(windowMs - (Date.now() % windowMs));
-    const [result, flooded] = await Promise.all([
-      runQuiet(quietPort, measureMs),
+    const waitMs = windowMs - ((Date.now() + floodAheadMs) % windowMs);
+    const flooding = sleep(waitMs).then(() =>
       floodPort === undefined ? undefined : runFlood(floodPort),
+    );
+    const [result, flooded] = await Promise.all([
+      sleep(waitMs + floodAheadMs).then(() => runQuiet(quietPort, measureMs)),
+      flooding,
     ]);
     if (flooded) refuseErrors(flooded);
     const { latencyMs, seconds, cpuSeconds } = result;
