@@ -43,6 +43,7 @@ export function floodLines({ rounds, unlimited, connections }: FloodReport): str
     "",
     `The quiet tenant writes and reads single logs, about 40 a second. The flood: bulks of ${bulkSize} of one caller of`,
     `another tenant in the tier standard, ${connections} at a time, each sent ${floodPauseMs} ms after the last was answered or refused.`,
+    "It begins two seconds before what is measured, and has then spent what it may send at once.",
     "Only answered: the same requests, to a Worker in the API's process that refuses without looking.",
     `×: beside alone in the same round. Medians of ${rounds.length} rounds, in brackets the least and the most; without limits`,
     "there is one round. CPU: what the API's process used, of one core.",

@@ -15,11 +15,12 @@ import { ms } from "./text-table.ts";
 export const floodKey = "flood";
 
 const windowMs = windowSeconds * 1_000;
-/** From the begin of a window of the limits, whose share a flood spends at first, until it is nearly over. */
-const measureMs = windowMs - 500;
+/** All begin before a window does: connections are there then, and a flood has spent what it may send at once. */
+const aheadMs = 2_000;
+/** From the begin of a window of the limits until there is just time to begin before the next. */
+const measureMs = windowMs - aheadMs - 500;
 /** Odd, so that there is one in the middle. */
 const rounds = 5;
-const warmUpMs = 3_000;
 const drainTimeoutMs = 40_000;
 /** What a client needs before it tries again that does not wait as it is told. */
 export const floodPauseMs = 50;
@@ -74,9 +75,9 @@ export async function benchmarkFlood(
       body: JSON.stringify({ logs }),
     }),
   );
-  const runQuiet = async (port: number, forMs: number): Promise<LoadResult> => {
+  const runQuiet = async (port: number): Promise<LoadResult> => {
     const result = await quiet.run({
-      ...window(port, forMs),
+      ...window(port),
       connections: quietConnections,
       pauseMs: quietPauseMs,
       requests: quietRequests,
@@ -90,7 +91,7 @@ export async function benchmarkFlood(
   };
   const runFlood = (port: number): Promise<LoadResult> =>
     flood.run({
-      ...window(port, measureMs),
+      ...window(port),
       connections,
       pauseMs: floodPauseMs,
       requests: floodRequests,
@@ -101,9 +102,9 @@ export async function benchmarkFlood(
     });
   /** The quiet tenant's requests go to the first port, the flood to the second. */
   const see = async (name: string, quietPort: number, floodPort?: number): Promise<Seen> => {
-    await sleep(windowMs - (Date.now() % windowMs));
+    await sleep(windowMs - ((Date.now() + aheadMs) % windowMs));
     const [result, flooded] = await Promise.all([
-      runQuiet(quietPort, measureMs),
+      runQuiet(quietPort),
       floodPort === undefined ? undefined : runFlood(floodPort),
     ]);
     if (flooded) refuseErrors(flooded);
@@ -121,7 +122,7 @@ export async function benchmarkFlood(
     };
   };
   const { limitedPort, refusingPort, apiPort } = system;
-  for (const port of [limitedPort, apiPort]) await runQuiet(port, warmUpMs);
+  for (const port of [limitedPort, apiPort]) await runQuiet(port);
   const seen: Round[] = [];
   // Each round has all of them, so that what else the machine does meets all alike.
   while (seen.length < rounds) {
@@ -135,7 +136,7 @@ export async function benchmarkFlood(
   return { connections, rounds: seen, unlimited };
 }
 
-const window = (port: number, measureMs: number) => ({ port, warmUpMs: 0, measureMs });
+const window = (port: number) => ({ port, warmUpMs: aheadMs, measureMs });
 
 /** Single writes and reads by id, in turn: what an application does all day. */
 async function makeQuietRequests(system: System, random: () => number): Promise<string[]> {

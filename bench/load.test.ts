@@ -81,3 +81,15 @@ test("a connection that is cut is an error, and the load goes on with a new one"
   expect(result.errors).toBe(1);
   expect(result.requests).toBeGreaterThan(20);
 });
+
+test("what is refused in the warm-up is not counted", async () => {
+  let asked = 0;
+  answer = () => {
+    asked += 1;
+    return { status: 429, body: "" };
+  };
+  const result = await runLoad({ ...job(), refusedStatus: 429, warmUpMs: 300, measureMs: 100 });
+  expect(result.errors).toBe(0);
+  expect(result.refused).toBeGreaterThan(0);
+  expect(result.refused).toBeLessThan(asked / 2);
+});

@@ -31,7 +31,7 @@ export const loadResult = z.object({
   /** Answered as they should be, and begun after the warm-up. */
   requests: z.int(),
   latencyMs: z.object({ p50: z.number(), p95: z.number(), p99: z.number() }).optional(),
-  /** Answered with refusedStatus, or cut off where that may be. */
+  /** Of the same window: answered with refusedStatus, or cut off where that may be. */
   refused: z.int(),
   errors: z.int(),
   firstError: z.string().optional(),
@@ -106,6 +106,7 @@ export async function runLoad(job: LoadJob): Promise<LoadResult> {
   const measureFrom = performance.now() + job.warmUpMs;
   const end = measureFrom + job.measureMs;
 
+  const isMeasured = (now: number) => now >= measureFrom && now < end;
   const isGood = (status: number) => status === job.status || status === job.orStatus;
   const fail = (reason: string): void => {
     errors += 1;
@@ -121,14 +122,14 @@ export async function runLoad(job: LoadJob): Promise<LoadResult> {
       try {
         const { status, body } = await connection.exchange(request);
         const now = performance.now();
-        const isMeasured = now >= measureFrom && now < end;
-        if (status === job.refusedStatus) refused += 1;
+        if (status === job.refusedStatus) refused += isMeasured(now) ? 1 : 0;
         else if (!isGood(status) || !body.includes(job.contains)) fail(`${status} ${body}`);
-        else if (isMeasured) times.push(now - began);
+        else if (isMeasured(now)) times.push(now - began);
         if (job.pauseMs !== undefined) await sleep(job.pauseMs);
       } catch (error) {
         // Who refuses a request without reading its body may close before all of it was sent.
-        if (job.refusedStatus !== undefined && connection.isBroken) refused += 1;
+        if (job.refusedStatus !== undefined && connection.isBroken)
+          refused += isMeasured(performance.now()) ? 1 : 0;
         else fail(String(error));
         await sleep(100);
       }

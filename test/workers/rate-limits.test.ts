@@ -42,7 +42,11 @@ async function windowStart(): Promise<void> {
   const windowMs = windowSeconds * 1_000;
   const left = windowMs - (Date.now() % windowMs);
   // Enough of it is left for some hundred requests.
-  if (left < windowMs / 2) await new Promise((resolve) => setTimeout(resolve, left + 50));
+  if (left < windowMs / 2) await sleep(left + 50);
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 describe("a caller that asks for too much", () => {
@@ -126,15 +130,14 @@ describe("a tenant that has too much under way", () => {
     if (!refused) throw new Error("Nothing was refused.");
     expectProblem(refused, 429, "rate_limited");
     expect(refused.headers.get("Retry-After")).toBe("1");
-    expect(refused.text).toContain("2 bulks of this tenant are under way");
-    const later = await Promise.all(Array.from({ length: atOnce }, bulk));
-    expect(limited(later)).toEqual([]);
+    expect(refused.text).toContain(`${atOnce} bulks of this tenant are under way`);
+    expect((await bulk()).status).toBe(201);
   });
 
   test("gives places back also where a request fails", async () => {
     const caller = callerOf(workers, { tenant_id: await tenantIn("standard") });
-    const wrong = () => caller.post("/api/v1/logs/bulk", { logs: [] });
-    const answers = await send(20, wrong, rateLimits.standard.bulks.atOnce);
+    const { atOnce } = rateLimits.standard.writes;
+    const answers = await send(2 * atOnce, () => caller.post("/api/v1/logs", {}), atOnce);
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([422]));
   });
 
@@ -147,6 +150,51 @@ describe("a tenant that has too much under way", () => {
       );
     const answers = await Promise.all([...bulks(one), ...bulks(other)]);
     expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 201));
+  });
+});
+
+describe("a caller that sends its bulks too fast", () => {
+  const bulkOf = (caller: ReturnType<typeof callerOf>) => () =>
+    caller.post("/api/v1/logs/bulk", { logs: [entry()] });
+
+  test("is told to wait until there is room for the next, and then goes on", async () => {
+    const bulk = bulkOf(callerOf(workers, { tenant_id: await tenantIn("low") }));
+    const answers = await send(4, bulk, 1);
+    expect(answers.map(({ status }) => status)).toEqual([201, 201, 429, 429]);
+    const refused = answers[2];
+    if (!refused) throw new Error("unreachable");
+    expectProblem(refused, 429, "rate_limited");
+    expect(refused.headers.get("Retry-After")).toMatch(/^[12]$/);
+    expect(refused.text).toContain("5 bulks of this caller in 10 seconds are let through evenly");
+    await sleep(2_000);
+    expect((await bulk()).status).toBe(201);
+  });
+
+  test("asks the platform for nothing then, and keeps no place", async () => {
+    const asked = vi.fn(() => Promise.resolve({ success: true }));
+    const limiters = {
+      LIMIT_LOW_CALLER_BULKS: { limit: asked },
+      LIMIT_LOW_TENANT_BULKS: { limit: asked },
+    };
+    const caller = callerOf(workersWith(limiters), { tenant_id: await tenantIn("low") });
+    const refused = limited(await send(10, bulkOf(caller), 1));
+    expect(refused).toHaveLength(8);
+    expect(asked).toHaveBeenCalledTimes(4);
+    expect(refused.every(({ text }) => text.includes("let through evenly"))).toBe(true);
+  });
+
+  test("takes nothing from its tenant's other callers by what is refused", async () => {
+    const tenant = await tenantIn("standard");
+    const bulks = (sub: string) =>
+      send(9, bulkOf(callerOf(workers, { tenant_id: tenant, sub })), 1);
+    for (const sub of ["one", "two"])
+      expect(limited(await bulks(sub)).length).toBeLessThanOrEqual(4);
+  });
+
+  test("may send single logs as they come", async () => {
+    const caller = callerOf(workers, { tenant_id: await tenantIn("standard") });
+    const answers = await send(150, () => caller.post("/api/v1/logs", entry()));
+    expect(limited(answers)).toEqual([]);
   });
 });
 
@@ -223,21 +271,17 @@ describe("what is not limited", () => {
 describe("a deployment without limiters", () => {
   let lines: string[] = [];
 
-  async function flood(changes: Record<string, unknown>, atOnce: number): Promise<Answer[]> {
+  async function flood(changes: Record<string, unknown>): Promise<Answer[]> {
     lines = [];
     vi.spyOn(console, "warn").mockImplementation((line) => void lines.push(String(line)));
     const caller = callerOf(workersWith({ LOG_LEVEL: "WARNING", ...changes }), {
       tenant_id: await tenantIn("low"),
     });
-    return send(
-      tooMany(low.bulks.tenant),
-      () => caller.post("/api/v1/logs/bulk", { logs: [entry()] }),
-      atOnce,
-    );
+    return send(tooMany(low.writes.tenant), () => caller.post("/api/v1/logs", entry()));
   }
 
   test("lets everything through, and says so once", async () => {
-    expect(limited(await flood(withoutLimits, 20))).toEqual([]);
+    expect(limited(await flood(withoutLimits))).toEqual([]);
     expect(lines.filter((line) => line.includes("rate_limits_missing"))).toHaveLength(1);
   });
 
@@ -245,7 +289,7 @@ describe("a deployment without limiters", () => {
     const broken = { limit: () => Promise.reject(new Error("broken")) };
     const hanging = { limit: () => new Promise(() => {}) };
     expect(
-      limited(await flood({ LIMIT_LOW_CALLER_BULKS: broken, LIMIT_LOW_TENANT_BULKS: hanging }, 2)),
+      limited(await flood({ LIMIT_LOW_CALLER_WRITES: broken, LIMIT_LOW_TENANT_WRITES: hanging })),
     ).toEqual([]);
     expect(lines.some((line) => line.includes("broken"))).toBe(true);
     expect(lines.some((line) => line.includes("no answer within"))).toBe(true);

@@ -8,6 +8,7 @@ import type { AppEnv } from "../env.ts";
 import { knownTier } from "./known-tiers.ts";
 import { takePlace } from "./places.ts";
 import { limitsOf, type RateLimitBinding, type RequestKind, windowSeconds } from "./rate-limits.ts";
+import { takeTokens } from "./tokens.ts";
 
 /** The platform counts in memory; where it does not answer at once, the request goes on. */
 const timeoutMs = 250;
@@ -38,7 +39,7 @@ export async function limitRate(
     return () => {};
   }
   c.header("RateLimit-Policy", limits.header);
-  // First: what is refused here takes nothing from the window.
+  // The isolate's own bounds first: what is refused here takes nothing from the window.
   const release = takePlace(`${kind} ${tenantId}`, limits.atOnce);
   if (!release) {
     c.var.event["limit"] = `at-once-${kind}`;
@@ -47,14 +48,32 @@ export async function limitRate(
       1,
     );
   }
-  for (const { counted, limit, binding } of limits.policies) {
-    const key = keyOf(counted === "caller" ? [tenantId, sub] : [tenantId]);
+  const policies = limits.policies.map(({ counted, ...policy }) => ({
+    ...policy,
+    name: `${counted}-${kind}`,
+    whose: `${kind} of this ${counted}`,
+    key: keyOf(counted === "caller" ? [tenantId, sub] : [tenantId]),
+  }));
+  const early = takeTokens(
+    policies.flatMap(({ pace, key, ...policy }) =>
+      pace ? { ...policy, ...pace, key: `${kind} ${key}` } : [],
+    ),
+  );
+  if (early) {
+    release();
+    const { name, limit, whose } = early.empty;
+    c.var.event["limit"] = `pace-${name}`;
+    throw rateLimited(
+      `The ${limit} ${whose} in ${windowSeconds} seconds are let through evenly, and this came too soon. Wait, then go on more slowly.`,
+      early.afterSeconds,
+    );
+  }
+  for (const { name, limit, whose, binding, key } of policies) {
     if (await isWithin(c, binding, key)) continue;
     release();
-    c.var.event["limit"] = `${counted}-${kind}`;
-    const whose = counted === "caller" ? "this caller" : "this tenant";
+    c.var.event["limit"] = name;
     throw rateLimited(
-      `There were more than ${limit} ${kind} of ${whose} in ${windowSeconds} seconds. Wait, then go on more slowly.`,
+      `There were more than ${limit} ${whose} in ${windowSeconds} seconds. Wait, then go on more slowly.`,
     );
   }
   return release;

@@ -14,8 +14,8 @@ export const windowSeconds = 10;
 
 /**
  * Requests in a window: of one caller of a tenant, and of the tenant; and those of a tenant that are under way
- * in one isolate at the same time. wrangler.toml says the first two once more, since that is where the platform
- * reads them, and a test compares.
+ * in one isolate at the same time. wrangler.toml says the first two once more (see allRateLimits), since that is
+ * where the platform reads them, and a test compares.
  */
 export const rateLimits: Record<LimitedTier, Record<RequestKind, Limit>> = {
   low: {
@@ -35,6 +35,9 @@ export const rateLimits: Record<LimitedTier, Record<RequestKind, Limit>> = {
   },
 };
 
+/** What is let through evenly. The rest may come in bursts: see docs/adr/0020-rate-limits.md. */
+const pacedKinds: readonly RequestKind[] = ["bulks"];
+
 /** Of API keys that an isolate does not know yet, by one network address: each costs a look into the database. */
 export const keyLookupLimit = 100;
 export const keyLookupBinding = "LIMIT_KEY_LOOKUPS";
@@ -45,7 +48,14 @@ type TierBinding =
 export type RateLimitBinding = TierBinding | typeof keyLookupBinding;
 
 /** One limit that a request is held against. */
-export type Policy = { counted: Counted; limit: number; binding: TierBinding };
+export type Policy = {
+  counted: Counted;
+  limit: number;
+  /** How an isolate spreads it over the window. */
+  pace: Pace | undefined;
+  binding: TierBinding;
+};
+type Pace = { everyMs: number; most: number };
 /** The limits of a tier, and what the header RateLimit-Policy says of them. */
 export type Policies = { policies: readonly Policy[]; atOnce: number; header: string };
 
@@ -56,16 +66,28 @@ const kinds = ["reads", "writes", "bulks"] as const;
 const upper = <Text extends string>(text: Text) => text.toUpperCase() as Uppercase<Text>;
 
 function policiesOf(tier: LimitedTier, kind: RequestKind): Policies {
-  const policies = order.map((counted): Policy => ({
-    counted,
-    limit: rateLimits[tier][kind][counted],
-    binding: `LIMIT_${upper(tier)}_${upper(counted)}_${upper(kind)}`,
-  }));
+  const policies = order.map((counted): Policy => {
+    const limit = rateLimits[tier][kind][counted];
+    return {
+      counted,
+      limit,
+      pace: pacedKinds.includes(kind) ? paceOf(limit) : undefined,
+      binding: `LIMIT_${upper(tier)}_${upper(counted)}_${upper(kind)}`,
+    };
+  });
   // draft-ietf-httpapi-ratelimit-headers-10, section 3.
   const header = policies
     .map(({ counted, limit }) => `"${counted}-${kind}";q=${limit};w=${windowSeconds}`)
     .join(", ");
   return { policies, atOnce: rateLimits[tier][kind].atOnce, header };
+}
+
+/** At once the share of a second and one: who is told to wait a second loses nothing of what comes meanwhile. */
+function paceOf(limit: number): Pace {
+  return {
+    everyMs: (windowSeconds * 1_000) / limit,
+    most: Math.ceil(limit / windowSeconds) + 1,
+  };
 }
 
 const limitedTiers = ["low", "standard", "high"] as const satisfies LimitedTier[];
@@ -80,11 +102,17 @@ export function limitsOf(tier: RateTier, kind: RequestKind): Policies | undefine
   return table.get(`${tier} ${kind}`);
 }
 
-/** Every binding, in the order of wrangler.toml, with its requests in a window. */
+/**
+ * Every binding, in the order of wrangler.toml, with its requests in a window: where they are paced, with what
+ * may come at once besides, so that who keeps the pace of one isolate is never stopped for a whole window.
+ */
 export function allRateLimits(): [name: string, limit: number][] {
   const tiers = [...table.values()].flatMap(({ policies }) => policies);
   return [
-    ...tiers.map(({ binding, limit }): [string, number] => [binding, limit]),
+    ...tiers.map(({ binding, limit, pace }): [string, number] => [
+      binding,
+      limit + (pace?.most ?? 0),
+    ]),
     [keyLookupBinding, keyLookupLimit],
   ];
 }
