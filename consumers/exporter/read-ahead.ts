@@ -6,7 +6,7 @@ import { maxPageBytes, maxPieceRows, maxPieces, type ReadPieces } from "../../db
 const firstStep = 32;
 const mostStep = 60_000;
 /** Pages that are read while one is encoded: with one alone the database rests while its answer is on its way. */
-const pagesAhead = 3;
+const pagesAhead = 2;
 /** Bounds of pages to come are read together, as long as they span no more logs than this. */
 const mostBounds = 256;
 const mostLogsAhead = 100_000;
