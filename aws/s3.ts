@@ -159,11 +159,11 @@ export function connectS3(
       const body = `<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">${listed.join("")}</CompleteMultipartUpload>`;
       const headers = { "Content-Type": "application/xml", "If-None-Match": "*" };
       const init = { method: "POST", body, headers };
-      const action = "CompleteMultipartUpload";
-      const { text } = await once(action, urlOf(key, { uploadId }), init, completeTimeoutMs);
+      const url = urlOf(key, { uploadId });
+      const { text } = await once("CompleteMultipartUpload", url, init, completeTimeoutMs);
       // S3 sends 200 and white space while it works: an answer that ends there says nothing.
       if (!text.includes("<CompleteMultipartUploadResult"))
-        throw new S3Error(action, "no result", 500);
+        throw new S3Error("CompleteMultipartUpload", "no result", 500);
     },
 
     /** Ends an upload and removes its parts. One that is gone already is no error. */

@@ -25,9 +25,10 @@ export const requestLog = createMiddleware<AppEnv>(async (c, next) => {
   c.res.headers.set("X-Request-Id", requestId);
   const status = c.res.status;
   // The path only: a query may hold what must not be in a log line. So may a path, where a key is sent for its id.
+  const path = c.req.path.replaceAll(/(?<=\/)al_[\w-]{43,}/g, "al_***");
   logger[status >= 500 ? "error" : "info"]("request", {
     method: c.req.method,
-    path: c.req.path.replaceAll(/(?<=\/)al_[\w-]{43,}/g, "al_***"),
+    path,
     status,
     duration_ms: Date.now() - began,
     ...c.var.event,
