@@ -12,8 +12,8 @@ export type OutboxRow = OutboxKey & { rev: number };
 /** `reindexed`: its month is being written into a new index, so that the log goes into both. */
 export type PendingLog = AuditLog & { email_hash: string | null; rev: number; reindexed: boolean };
 
-/** More JSON than this is not read at once: an isolate has 128 MB. */
-const maxBatchBytes = 8 * 1024 * 1024;
+/** More JSON than this is not read at once: an isolate has 128 MB, and what was broken off is done again. */
+const maxBatchBytes = 2 * 1024 * 1024;
 
 const keysAsRows = (keys: readonly OutboxKey[]) => sql`
   unnest(

@@ -5,6 +5,7 @@ import {
   deleteOutboxRows,
   type OutboxKey,
   type OutboxRow,
+  type PendingLog,
   readIndexFailures,
   readPendingLogs,
   recordIndexFailure,
@@ -20,8 +21,21 @@ import type { Handled } from "../poll-queue.ts";
 import { lastReceive, type Outcome } from "../settle-messages.ts";
 import type { Refresher } from "./refresher.ts";
 
-type Tools = { db: Database; search: Client; refresher: Refresher; logger: Logger };
+type Tools = {
+  db: Database;
+  search: Client;
+  refresher: Refresher;
+  logger: Logger;
+  /** See readForMs. */
+  readForMs?: number | undefined;
+};
 type Parsed = { message: ReceivedMessage; content: IndexMessage };
+
+/**
+ * What ten messages name can be 40 MiB, and the words of large logs are what takes OpenSearch the longest. What
+ * is not come to in this time is left to a later receive, while the messages are still invisible to others.
+ */
+const readForMs = 45_000;
 
 /** A bulk that took longer counts against OpenSearch. */
 const slowBulkMs = 10_000;
@@ -41,8 +55,9 @@ export const searchRetries: RetryPolicy = {
 
 /**
  * Indexes the logs that messages name: one SELECT and one _bulk for all of them, unless they are very
- * large. A log that is no longer in the outbox is searchable already, so a repeated message does nothing.
- * When Postgres or OpenSearch as a whole does not answer, the messages are given back.
+ * large. A log that is no longer in the outbox is searchable already, so a repeated message does nothing,
+ * and one that was broken off goes on from there. When Postgres or OpenSearch as a whole does not answer,
+ * the messages are given back.
  */
 export async function indexMessages(
   messages: readonly ReceivedMessage[],
@@ -66,84 +81,111 @@ export async function indexMessages(
     ...unreadable,
     ...parsed.map(({ message }): Outcome => ({ message, to: "give-back", error })),
   ];
-  try {
-    const work = await indexAll(parsed, tools);
-    const outcomes = settle(parsed, work, began, tools);
-    return {
-      outcomes: outcomes.then((settled) => [...settled, ...unreadable], giveBack),
-      isSlow: work.slowestBulkMs > slowBulkMs,
-    };
-  } catch (error) {
-    return { outcomes: Promise.resolve(giveBack(error)) };
-  }
+  const work = await indexAll(parsed, tools);
+  const outcomes = settle(parsed, work, began, tools);
+  return {
+    outcomes: outcomes.then((settled) => [...settled, ...unreadable], giveBack),
+    isSlow: work.slowestBulkMs > slowBulkMs,
+  };
 }
 
 type Failures = Map<string, Exclude<IndexOutcome, { status: "indexed" }> & { row: OutboxRow }>;
 
 type Work = {
-  /** Searchable once `aliases` were refreshed. */
-  rows: OutboxRow[];
-  aliases: Set<string>;
+  /** For each _bulk: resolves when its logs are searchable, and have left the outbox. */
+  cleared: Promise<void>[];
   failed: Failures;
+  /** Logs that there was no time for. */
+  left: ReadonlyMap<string, OutboxKey>;
+  /** What ended the work before all was indexed. */
+  failure: { error: unknown } | undefined;
   readMs: number;
   bulkMs: number;
   slowestBulkMs: number;
 };
 
 async function indexAll(parsed: Parsed[], tools: Tools): Promise<Work> {
+  const deadline = Date.now() + (tools.readForMs ?? readForMs);
   let wanted = new Map<string, OutboxKey>();
   for (const { content } of parsed) {
     for (const logId of content.log_ids) wanted.set(logId, { tenantId: content.tenant_id, logId });
   }
-  const rows: OutboxRow[] = [];
-  const aliases = new Set<string>();
+  const cleared: Promise<void>[] = [];
   const failed: Failures = new Map();
+  let failure: Work["failure"];
   let [readMs, bulkMs, slowestBulkMs] = [0, 0, 0];
-  while (wanted.size > 0) {
-    const began = Date.now();
-    const logs = await repeatable(() => readPendingLogs(tools.db, [...wanted.values()]));
-    const read = Date.now();
-    readMs += read - began;
-    if (logs.length === 0) break;
-    const indexed = await withRetries(searchRetries, () => indexLogs(tools.search, logs));
-    const tookMs = Date.now() - read;
-    bulkMs += tookMs;
-    slowestBulkMs = Math.max(slowestBulkMs, tookMs);
-    const outcomes = new Map(indexed.map((outcome) => [outcome.id, outcome]));
-    for (const log of logs) {
-      const row = { tenantId: log.tenant_id, logId: log.id, rev: log.rev };
-      const outcome = outcomes.get(log.id) ?? {
-        id: log.id,
-        status: "retry",
-        reason: "missing in the answer",
-      };
-      if (outcome.status !== "indexed") {
-        failed.set(log.id, { ...outcome, row });
-        continue;
-      }
-      rows.push(row);
-      for (const alias of aliasesOf(log)) aliases.add(alias);
-    }
-    // Logs come in id order: what is left begins after the last one.
-    const lastId = logs.at(-1)?.id ?? "";
-    wanted = new Map([...wanted].filter(([id]) => id > lastId));
+  try {
+    do {
+      const began = Date.now();
+      const logs = await repeatable(() => readPendingLogs(tools.db, [...wanted.values()]));
+      const read = Date.now();
+      readMs += read - began;
+      // Logs come in id order: what is left begins after the last one.
+      const lastId = logs.at(-1)?.id;
+      wanted = new Map([...wanted].filter(([id]) => lastId !== undefined && id > lastId));
+      if (logs.length === 0) break;
+      const indexed = await withRetries(searchRetries, () => indexLogs(tools.search, logs));
+      const tookMs = Date.now() - read;
+      bulkMs += tookMs;
+      slowestBulkMs = Math.max(slowestBulkMs, tookMs);
+      const done = sortOut(logs, indexed, failed);
+      if (done.length === 0) continue;
+      const clearing = clear(done.map(outboxRow), done.flatMap(aliasesOf), tools);
+      // Awaited at the end, beside the next _bulk: until then its failure is nobody's.
+      clearing.catch(() => {});
+      cleared.push(clearing);
+    } while (wanted.size > 0 && Date.now() < deadline);
+  } catch (error) {
+    failure = { error };
   }
-  return { rows, aliases, failed, readMs, bulkMs, slowestBulkMs };
+  return { cleared, failed, left: wanted, failure, readMs, bulkMs, slowestBulkMs };
+}
+
+/** Returns the logs that the index has, and adds the others to `failed`. */
+function sortOut(
+  logs: readonly PendingLog[],
+  indexed: readonly IndexOutcome[],
+  failed: Failures,
+): PendingLog[] {
+  const outcomes = new Map(indexed.map((outcome) => [outcome.id, outcome]));
+  return logs.filter((log) => {
+    const outcome = outcomes.get(log.id) ?? {
+      id: log.id,
+      status: "retry",
+      reason: "missing in the answer",
+    };
+    if (outcome.status === "indexed") return true;
+    failed.set(log.id, { ...outcome, row: outboxRow(log) });
+    return false;
+  });
+}
+
+const outboxRow = (log: PendingLog): OutboxRow => ({
+  tenantId: log.tenant_id,
+  logId: log.id,
+  rev: log.rev,
+});
+
+/** Only what a search finds may leave the outbox: the tenant's mark goes past it then. */
+async function clear(
+  rows: readonly OutboxRow[],
+  aliases: readonly string[],
+  { db, refresher }: Tools,
+): Promise<void> {
+  await refresher.refreshed(aliases);
+  await repeatable(() => deleteOutboxRows(db, rows));
 }
 
 async function settle(
   parsed: Parsed[],
-  { rows, aliases, failed, readMs, bulkMs }: Work,
+  { cleared, failed, left, failure, readMs, bulkMs }: Work,
   began: number,
-  { db, refresher, logger }: Tools,
+  { db, logger }: Tools,
 ): Promise<Outcome[]> {
   const indexed = Date.now();
-  let refreshed = indexed;
-  if (rows.length > 0) {
-    await refresher.refreshed(aliases);
-    refreshed = Date.now();
-    await repeatable(() => deleteOutboxRows(db, rows));
-  }
+  await Promise.all(cleared);
+  if (failure) throw failure.error;
+  const refreshed = Date.now();
   const poisoned = [...failed.values()].filter((outcome) => outcome.status === "poisoned");
   for (const { row, reason } of poisoned)
     await repeatable(() => recordIndexFailure(db, row, reason));
@@ -154,6 +196,7 @@ async function settle(
       message_id: message.messageId,
       logs: content.log_ids.length,
       failed: content.log_ids.filter((id) => failed.has(id)).length,
+      left: content.log_ids.filter((id) => left.has(id)).length,
       receive_count: message.receiveCount,
       queue_ms: queuedMs(message, began),
       read_ms: readMs,
@@ -164,7 +207,7 @@ async function settle(
     });
   }
   return Promise.all(
-    parsed.map(async (one) => outcomeOf(one, failed, await poisonedBefore(one, db))),
+    parsed.map(async (one) => outcomeOf(one, failed, left, await poisonedBefore(one, db))),
   );
 }
 
@@ -179,7 +222,12 @@ async function poisonedBefore({ message, content }: Parsed, db: Database): Promi
   return repeatable(() => readIndexFailures(db, content.tenant_id, content.log_ids));
 }
 
-function outcomeOf({ message, content }: Parsed, failed: Failures, before: Poisoned[]): Outcome {
+function outcomeOf(
+  { message, content }: Parsed,
+  failed: Failures,
+  left: Work["left"],
+  before: Poisoned[],
+): Outcome {
   const failures = content.log_ids.flatMap((id) => failed.get(id) ?? []);
   const now = failures.filter((failure) => failure.status === "poisoned");
   const poisoned = new Map([
@@ -192,8 +240,8 @@ function outcomeOf({ message, content }: Parsed, failed: Failures, before: Poiso
     const body = asciiJson({ ...content, log_ids: [...poisoned.keys()] });
     return { message, to: "dead-letter", body, reason: first };
   }
-  if (failures.length === 0 || message.receiveCount >= lastReceive)
-    return { message, to: "delete" };
+  const isDone = failures.length === 0 && !content.log_ids.some((id) => left.has(id));
+  if (isDone || message.receiveCount >= lastReceive) return { message, to: "delete" };
   return {
     message,
     to: "retry",

@@ -26,6 +26,8 @@ const maxRetries = 5;
 const stalledMs = 100_000;
 /** A poll that failed leaves its messages invisible for two minutes. */
 const passAgainMs = 10_000;
+/** No backend called for so long: nothing is at work that a kill would only undo. */
+const quietMs = 2_000;
 
 /** Ends the faults. */
 export async function calm(world: World): Promise<void> {
@@ -56,6 +58,7 @@ export async function settle(
   let lastCrons = 0;
   let lastChange = Date.now();
   let lastPass = Date.now();
+  let lastBusy = Date.now();
   let lastProgress = Date.now();
   let unsettled: string[] = ["nothing was looked at"];
   while (
@@ -75,7 +78,9 @@ export async function settle(
     for (const follower of followers) while (await follower.next());
     const left = await leftToDo(world, followers);
     if (left.join() !== unsettled.join()) lastChange = lastPass = Date.now();
-    if (left.length > 0 && Date.now() - lastPass > passAgainMs) {
+    if (callsUnderWay(world) > 0) lastBusy = Date.now();
+    const isQuiet = Date.now() - lastBusy > quietMs;
+    if (left.length > 0 && isQuiet && Date.now() - lastPass > passAgainMs) {
       lastPass = Date.now();
       await letTimePass(world, cluster);
     }
@@ -116,11 +121,14 @@ async function retryExports(
   }
 }
 
+const callsUnderWay = ({ proxies }: World) =>
+  proxies.postgres.underWay + proxies.opensearch.underWay + proxies.s3.underWay;
+
 async function leftToDo(world: World, followers: readonly Follower[]): Promise<string[]> {
-  const { database, sqs, queues, proxies } = world;
+  const { database, sqs, queues } = world;
   const left: string[] = [];
   const note = (count: number, what: string) => count > 0 && left.push(`${count} ${what}`);
-  note(proxies.postgres.underWay + proxies.opensearch.underWay, "calls under way");
+  note(callsUnderWay(world), "calls under way");
   const count = async (query: string) => {
     const { rows } = await database.query<{ n: number }>(`select count(*)::int as n from ${query}`);
     return rows[0]?.n ?? 0;

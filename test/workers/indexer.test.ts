@@ -60,7 +60,11 @@ function messageFor(tenant: string, ids: string[], receiveCount = 1): ReceivedMe
 
 describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`, () => {
   const search = connectSearch(requireSection(parseConfig(workerEnv), "search"), 10_000);
-  const index = async (messages: ReceivedMessage[], client = search): Promise<Outcome[]> => {
+  const index = async (
+    messages: ReceivedMessage[],
+    client = search,
+    readForMs?: number,
+  ): Promise<Outcome[]> => {
     const refresh = (aliases: Iterable<string>) =>
       withRetries(searchRetries, () => refreshIndices(client, aliases));
     const refresher = new Refresher(refresh, 50);
@@ -69,6 +73,7 @@ describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`,
       search: client,
       refresher,
       logger,
+      readForMs,
     });
     return handled.outcomes;
   };
@@ -138,10 +143,7 @@ describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`,
 
   test("takes logs that are very large in several batches, and loses none", async () => {
     const tenant = newTenant();
-    const ids = await storeLogs(
-      tenant,
-      Array.from({ length: 40 }, () => ({ text: "word ".repeat(50_000) })),
-    );
+    const ids = await storeLogs(tenant, veryLarge(40));
     const bulks: number[] = [];
     const sent = globalThis.fetch;
     vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
@@ -155,6 +157,51 @@ describe.skipIf(searchMissing !== "")(`the indexer (skipped: ${searchMissing})`,
     expect(bulks.length).toBeGreaterThan(3);
     expect(Math.max(...bulks)).toBeLessThan(5 * 1024 * 1024);
     expect(await indexed(tenant)).toEqual(ids);
+  });
+
+  const veryLarge = (count: number) =>
+    Array.from({ length: count }, () => ({ text: "word ".repeat(50_000) }));
+
+  test("has done what it did of very large logs when a later batch of them fails", async () => {
+    const tenant = newTenant();
+    const ids = await storeLogs(tenant, veryLarge(60));
+    const sent = globalThis.fetch;
+    vi.spyOn(globalThis, "fetch").mockImplementation(async (input, init) => {
+      const isBulk = input instanceof Request && input.url.includes("_bulk");
+      if (isBulk && (await input.clone().text()).includes(ids.at(-1) ?? ""))
+        throw new Error("gone");
+      return sent(input, init);
+    });
+    const outcomes = await index([messageFor(tenant, ids)]);
+    vi.restoreAllMocks();
+    expect(outcomes.map((outcome) => outcome.to)).toEqual(["give-back"]);
+    const left = await pending(tenant);
+    expect(left.length).toBeGreaterThan(0);
+    expect(left.length).toBeLessThan(40);
+    expect(await indexed(tenant)).toEqual(expect.arrayContaining(ids.slice(0, 60 - left.length)));
+
+    expect((await index([messageFor(tenant, ids, 2)])).map((one) => one.to)).toEqual(["delete"]);
+    expect(await indexed(tenant)).toEqual(ids);
+    expect(await pending(tenant)).toEqual([]);
+  });
+
+  test("leaves what it has no time for to a later receive, and at the last to the sweep", async () => {
+    const tenant = newTenant();
+    const ids = await storeLogs(tenant, veryLarge(70));
+    const [first, second] = [messageFor(tenant, ids.slice(0, 5)), messageFor(tenant, ids.slice(5))];
+    expect(await index([first, second], search, 0)).toMatchObject([
+      { message: first, to: "delete" },
+      { message: second, to: "retry" },
+    ]);
+    const left = await pending(tenant);
+    expect(left.length).toBeGreaterThan(0);
+    expect(await indexed(tenant)).toEqual(ids.slice(0, 70 - left.length));
+
+    const last = messageFor(tenant, ids.slice(5), 4);
+    expect((await index([last], search, 0)).map((one) => one.to)).toEqual(["delete"]);
+    const leftToSweep = await pending(tenant);
+    expect(leftToSweep.length).toBeGreaterThan(0);
+    expect(leftToSweep.length).toBeLessThan(left.length);
   });
 
   test("buries a poisoned log again where it died between writing that down and sending it", async () => {
