@@ -254,7 +254,8 @@ describe("a forged token is refused", () => {
     await expectInvalid(
       verify([base64url(JSON.stringify({ alg: "HS256", typ: "JWT" })), payload, mac].join(".")),
     );
-    await expectInvalid(verify([header, payload, `A${mac.slice(1)}`].join(".")));
+    const other = mac.startsWith("A") ? "B" : "A";
+    await expectInvalid(verify([header, payload, `${other}${mac.slice(1)}`].join(".")));
     await expectInvalid(verify([header, payload, mac, mac].join(".")));
   });
 
