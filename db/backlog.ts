@@ -15,24 +15,36 @@ export type Backlog = {
 /** Where the oldest log waits for longer, the index does not keep up with what is written. */
 export const backpressureSeconds = 600;
 
-const backlogRow = z.object({
-  logs: z.coerce.number(),
-  oldest: z.string().nullable(),
+/** Columns of an aggregate of pending_index, by which oldestAgeSeconds tells how long the oldest waits. */
+export const waitingColumns = sql`
+  min(log_id::text) filter (where put_back_at is null) as first_stored,
+  extract(epoch from min(put_back_at)) * 1000 as first_put_back_ms,
+  extract(epoch from clock_timestamp()) * 1000 as now_ms`;
+
+export const waitingRow = z.object({
+  first_stored: z.string().nullable(),
+  first_put_back_ms: z.coerce.number().nullable(),
   now_ms: z.coerce.number(),
 });
+
+/** 0 where none waits. A log that a repair put back has waited since then, and not since it was stored. */
+export function oldestAgeSeconds(row: z.infer<typeof waitingRow>): number {
+  const { first_stored: firstStored, first_put_back_ms: putBackMs, now_ms: nowMs } = row;
+  const storedMs = firstStored === null ? nowMs : idTime(firstStored);
+  return Math.max(0, nowMs - Math.min(storedMs, putBackMs ?? nowMs)) / 1000;
+}
+
+const backlogRow = waitingRow.extend({ logs: z.coerce.number() });
 
 /** Reads the whole outbox: 0.3 s for a million rows. */
 export async function readBacklog(db: Database): Promise<Backlog> {
   const [result] = await asRole(db, "audit_maintenance", [
     db.execute(sql`
-      select count(*) as logs, min(log_id::text) as oldest,
-             extract(epoch from clock_timestamp()) * 1000 as now_ms
-      from pending_index`),
+      select count(*) as logs, ${waitingColumns} from pending_index`),
   ]);
-  const { logs, oldest, now_ms: now } = backlogRow.parse(result.rows[0]);
-  const ageMs = oldest === null ? 0 : Math.max(0, now - idTime(oldest));
-  const oldestAgeSeconds = Math.round(ageMs / 1000);
-  return { logs, oldestAgeSeconds, backpressure: oldestAgeSeconds > backpressureSeconds };
+  const row = backlogRow.parse(result.rows[0]);
+  const seconds = Math.round(oldestAgeSeconds(row));
+  return { logs: row.logs, oldestAgeSeconds: seconds, backpressure: seconds > backpressureSeconds };
 }
 
 const changed = z.array(z.object({ lasted: z.coerce.number() }));

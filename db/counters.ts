@@ -2,6 +2,7 @@ import { sql, type SQL } from "drizzle-orm";
 import { z } from "zod";
 import { exportStatuses } from "../events/export.ts";
 import { idTime } from "../events/ids.ts";
+import { oldestAgeSeconds, waitingColumns, waitingRow } from "./backlog.ts";
 import { asRole, type Database } from "./client.ts";
 
 /** What is counted for the whole deployment, in `service_counters`: it only grows. */
@@ -55,18 +56,16 @@ export type OutboxFigures = {
   unsearchable: number;
 };
 
-const outboxRow = z.object({
+const outboxRow = waitingRow.extend({
   logs: z.coerce.number(),
   first_time: z.coerce.number(),
-  oldest: z.string().nullable(),
+  first_id: z.string().nullable(),
   unsearchable: z.coerce.number(),
-  now_ms: z.coerce.number(),
 });
 const outboxColumns = sql`
-  count(*) as logs, count(*) filter (where is_first) as first_time,
-  (select log_id from pending_index order by log_id limit 1) as oldest,
+  count(*) as logs, count(*) filter (where is_first) as first_time, min(log_id::text) as first_id,
   (select count(*) from index_failures) as unsearchable,
-  floor(extract(epoch from clock_timestamp()) * 1000) as now_ms`;
+  ${waitingColumns}`;
 
 const ageSeconds = (nowMs: number, thenMs: number) => Math.max(0, nowMs - thenMs) / 1000;
 
@@ -80,7 +79,7 @@ export async function readOutboxFigures(db: Database): Promise<OutboxFigures> {
 
 const outboxFigures = (row: z.infer<typeof outboxRow>): OutboxFigures => ({
   logs: row.logs,
-  oldestAgeSeconds: row.oldest === null ? 0 : ageSeconds(row.now_ms, idTime(row.oldest)),
+  oldestAgeSeconds: oldestAgeSeconds(row),
   unsearchable: row.unsearchable,
 });
 
@@ -136,7 +135,7 @@ export async function readServiceFigures(db: Database): Promise<ServiceFigures> 
   const row = figuresRow.parse(figures.rows[0]);
   const { tenants, age } = removalsRow.parse(removals.rows[0]);
   const { ms: safeMs, lost_from: lostMs } = safeRow.parse(safe.rows[0]);
-  const pendingMs = row.oldest === null ? safeMs : idTime(row.oldest);
+  const pendingMs = row.first_id === null ? safeMs : idTime(row.first_id);
   const searchableMs = Math.min(safeMs, pendingMs, lostMs ?? safeMs);
   const parts = (name: CounterName) => row.counters.filter((counter) => counter.name === name);
   const total = (name: CounterName) => parts(name).reduce((sum, { value }) => sum + value, 0);

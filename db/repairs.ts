@@ -34,8 +34,8 @@ export async function putBack(
   const [result] = await asRole(db, "audit_maintenance", [
     db.execute(sql`
       with put as (
-        insert into pending_index (tenant_id, log_id, rev, due_at)
-        select tenant_id, id, greatest(wanted.rev, repair_rev()), clock_timestamp()
+        insert into pending_index (tenant_id, log_id, rev, due_at, put_back_at)
+        select tenant_id, id, greatest(wanted.rev, repair_rev()), clock_timestamp(), clock_timestamp()
         from audit_logs join unnest(
           ${sql.param(logs.map((log) => log.id))}::uuid[],
           ${sql.param(logs.map((log) => log.minRev))}::int[]
@@ -68,8 +68,8 @@ export async function putBackSlice(
   const [result] = await asRole(db, "audit_maintenance", [
     db.execute(sql`
       with put as (
-        insert into pending_index (tenant_id, log_id, rev, due_at)
-        select tenant_id, id, repair_rev(), clock_timestamp() from audit_logs
+        insert into pending_index (tenant_id, log_id, rev, due_at, put_back_at)
+        select tenant_id, id, repair_rev(), clock_timestamp(), clock_timestamp() from audit_logs
         where tenant_id = ${tenantId} and id >= ${fromId} and id < ${toId}
           and not exists (select from pending_index where tenant_id = ${tenantId} and log_id = audit_logs.id)
           and not exists (select from index_failures where tenant_id = ${tenantId} and log_id = audit_logs.id)

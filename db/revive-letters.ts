@@ -35,8 +35,8 @@ export async function reviveLetters(
         where (index_failures.tenant_id, index_failures.log_id) = (wanted.tenant_id, wanted.log_id)
         returning index_failures.tenant_id, index_failures.log_id
       )
-      insert into pending_index (tenant_id, log_id)
-      select tenant_id, log_id from gone
+      insert into pending_index (tenant_id, log_id, put_back_at)
+      select tenant_id, log_id, clock_timestamp() from gone
       on conflict (tenant_id, log_id) do nothing`),
     db.execute(sql`
       update export_pipelines

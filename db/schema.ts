@@ -122,6 +122,8 @@ export const pendingIndex = pgTable(
     dueAt: timestamp("due_at", { withTimezone: true, mode: "date" }).notNull(),
     /** Whether the log has not left the outbox before. */
     isFirst: boolean("is_first").notNull().default(false),
+    /** When a repair or a redrive put it here; null where it waits since it was stored. */
+    putBackAt: timestamp("put_back_at", { withTimezone: true, mode: "date" }),
   },
   (table) => [primaryKey({ columns: [table.tenantId, table.logId] })],
 );

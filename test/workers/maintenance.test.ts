@@ -4,8 +4,11 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import maintenance from "../../consumers/maintenance/index.ts";
 import { isTimeToWork } from "../../consumers/maintenance/is-time-to-work.ts";
 import { backpressureSeconds, readBacklog, recordBackpressure } from "../../db/backlog.ts";
+import { readServiceFigures } from "../../db/counters.ts";
+import { putBack } from "../../db/repairs.ts";
 import { callerOf, newTenant } from "../journeys/api.ts";
 import { ownerOf, rowsOf } from "./database.ts";
+import { storeOld } from "./old-logs.ts";
 import { newQueue, sqs, sqsConfig } from "./queues.ts";
 import { nowhere, workersWith } from "./tools.ts";
 
@@ -128,6 +131,25 @@ describe("backpressure", () => {
       expect(backpressure).toBe(true);
     } finally {
       await remove(tenant);
+    }
+  });
+
+  test("does not begin where a repair puts back a log of last year", async () => {
+    const tenant = newTenant();
+    const [id = ""] = await storeOld(tenant, 400, 1);
+    const before = await readServiceFigures(ownerOf());
+    try {
+      expect(await putBack(ownerOf(), tenant, [{ id, minRev: 1 }], "missing")).toBe(1);
+      const { oldestAgeSeconds } = await readBacklog(ownerOf());
+      expect(oldestAgeSeconds).toBeLessThanOrEqual(before.outbox.oldestAgeSeconds + 60);
+      const after = await readServiceFigures(ownerOf());
+      expect(after.outbox.logs).toBe(before.outbox.logs + 1);
+      expect(after.outbox.oldestAgeSeconds).toBeLessThan(before.outbox.oldestAgeSeconds + 60);
+      // What is not searchable is of last year all the same.
+      expect(after.indexLagSeconds).toBeGreaterThan(399 * 86_400);
+    } finally {
+      await remove(tenant);
+      await rowsOf(sql`delete from audit_logs where tenant_id = ${tenant}`);
     }
   });
 
