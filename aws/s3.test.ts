@@ -14,7 +14,7 @@ const s3 = connectS3(
     endpoint: "http://s3",
     bucket: "exports",
   },
-  10,
+  { retryMs: 10 },
 );
 
 const callsOf = (fetch: { mock: { calls: unknown[][] } }) =>

@@ -33,17 +33,22 @@ const retries = {
   capMs: 5_000,
 } satisfies Partial<RetryPolicy>;
 
+export type S3Options = {
+  /** The most that is waited before the second try of a passing error. */
+  retryMs?: number;
+  /** Told of every try. */
+  onCall?: (call: S3Call) => void;
+  /** What a request is made with instead of bytes; anew for each try. */
+  bodyOf?: (bytes: Uint8Array) => NonNullable<RequestInit["body"]>;
+};
+
 /**
  * The calls of S3 that exports need, signed, each with a timeout. Objects are private and encrypted with
  * keys of S3 (SSE-S3): with KMS an ETag would not be the MD5 that a lost Complete is recognised by.
- *
- * @param retryMs the most that is waited before the second try of a passing error
- * @param onCall told of every try
  */
 export function connectS3(
   config: S3Config,
-  retryMs = firstBackoffMs,
-  onCall: (call: S3Call) => void = () => {},
+  { retryMs = firstBackoffMs, onCall = () => {}, bodyOf = (bytes) => bytes }: S3Options = {},
 ) {
   const aws = signer(config);
 
@@ -73,7 +78,10 @@ export function connectS3(
     let response: Response;
     let bytes: Uint8Array<ArrayBuffer>;
     try {
-      response = await aws.fetch(url, { ...init, signal: AbortSignal.timeout(timeoutMs) });
+      const { body } = init;
+      const signal = AbortSignal.timeout(timeoutMs);
+      const sent = body instanceof Uint8Array ? { ...init, body: bodyOf(body) } : init;
+      response = await aws.fetch(url, { ...sent, signal });
       bytes = new Uint8Array(await response.arrayBuffer());
     } catch (error) {
       throw new S3Error(action, "no answer", undefined, { cause: error });

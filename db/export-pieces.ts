@@ -45,7 +45,7 @@ const pieceRow = z.object({
   text: z.string().nullable(),
 });
 
-/** Pages come into these: as many as are read ahead and worked on, by two exports. */
+/** Pages come into these: as many as are read ahead and worked on, mostly. */
 const buffers = new BufferPool(8 * 1024 * 1024);
 
 /** Pieces as they stand behind `from`, what selects the logs of each, and where each ends. */
@@ -119,16 +119,13 @@ async function tryPieces(
   const release = () => maker.release();
   const read: ReadPieces = { chunks: [], cut: undefined, rows: 0, bytes: 0, release };
   let nth = 0;
+  // Null where no text was given, undefined where its values cannot be told apart.
   const given = found.rows.map((one) => {
     const row = pieceRow.parse(one);
-    return {
-      ...row,
-      isGiven: row.text !== null,
-      lines: row.text === null ? undefined : texts[nth++],
-    };
+    return { ...row, lines: row.text === null ? null : texts[nth++] };
   });
   const isMisread = given.some(
-    ({ isGiven, rows, nulls, lines }) => isGiven && (lines?.rows !== rows || lines.nulls !== nulls),
+    ({ rows, nulls, lines }) => lines !== null && (lines?.rows !== rows || lines.nulls !== nulls),
   );
   if (isMisread) {
     release();

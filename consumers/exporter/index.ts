@@ -13,6 +13,7 @@ import { type Handled, QueuePoller } from "../poll-queue.ts";
 import type { Outcome } from "../settle-messages.ts";
 import { watchQueue } from "../watch-queue.ts";
 import { partBuffers } from "./part-cutter.ts";
+import { streamedBody } from "./streamed-body.ts";
 import { exportMessage, type ExportTools } from "./export-message.ts";
 
 const sections = workerSections["audit-log-exporter"];
@@ -127,7 +128,10 @@ export class ExportPoller extends QueuePoller {
     return {
       db: connectDatabase(requireSection(this.config, "database")),
       replica: this.config.sections.readDatabase?.replica,
-      s3: connectS3(requireSection(this.config, "s3"), undefined, this.s3Log(message)),
+      s3: connectS3(requireSection(this.config, "s3"), {
+        onCall: this.s3Log(message),
+        bodyOf: streamedBody,
+      }),
       sqs: connectSqs(sqs),
       queueUrl: sqs.exportQueueUrl,
       search: search && connectSearch(search, searchTimeoutMs),

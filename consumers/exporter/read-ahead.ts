@@ -48,6 +48,8 @@ export class ReadAhead {
   private limit = limitFor(firstRowBytes);
   /** Where the next pieces end, in order. */
   private ends: string[] = [];
+  /** Those behind them, which are being read. */
+  private more: { behind: string; ends: Promise<string[]> } | undefined;
   /** Stretches that follow each other, and the page that was given last. */
   private ahead: Stretch[] = [];
   private readonly db: Database;
@@ -124,15 +126,36 @@ export class ReadAhead {
   private async endsAfter(after: string, step: number): Promise<string[]> {
     const { upper } = this.range;
     const pieces = this.piecesOfPage();
-    let known = this.ends.filter((end) => end > after);
+    const known = this.ends.filter((end) => end > after);
     if (known.length < pieces && known.at(-1) !== upper) {
-      const count = Math.max(pieces, Math.min(mostBounds, Math.floor(mostLogsAhead / step)));
-      known = await readBounds(this.db, { ...this.range, after }, step, count);
-      if (known.length < count) known.push(upper);
+      const behind = known.at(-1) ?? after;
+      const more = this.more?.behind === behind ? this.more.ends : this.readEnds(behind, step);
+      this.more = undefined;
+      known.push(...(await more));
     }
     // Else they are made for a step that is given up already.
-    if (step === this.step) this.ends = known.slice(pieces);
+    if (step === this.step) {
+      this.ends = known.slice(pieces);
+      this.readMore(known.at(-1), pieces * 2);
+    }
     return known.slice(0, pieces);
+  }
+
+  /** Reads further bounds as soon as fewer are left than that: no page has to wait for them. */
+  private readMore(behind: string | undefined, least: number): void {
+    if (this.more || this.ends.length >= least) return;
+    if (behind === undefined || behind === this.range.upper) return;
+    const ends = this.readEnds(behind, this.step);
+    // Whoever needs them sees it.
+    ends.catch(() => {});
+    this.more = { behind, ends };
+  }
+
+  private async readEnds(after: string, step: number): Promise<string[]> {
+    const fit = Math.min(mostBounds, Math.floor(mostLogsAhead / step));
+    const count = Math.max(this.piecesOfPage(), fit);
+    const ends = await readBounds(this.db, { ...this.range, after }, step, count);
+    return ends.length < count ? [...ends, this.range.upper] : ends;
   }
 
   private piecesOfPage(): number {
@@ -159,6 +182,7 @@ export class ReadAhead {
     if (step === this.step) return;
     this.step = step;
     this.ends = [];
+    this.more = undefined;
   }
 }
 

@@ -205,7 +205,7 @@ describe.skipIf("missing" in tools)(
 
     const arnOf = (name: string) => stack.queues[name]?.QueueArn ?? "";
     const s3With = (key: Stack["key"]) =>
-      connectS3({ ...key, region, endpoint: moto.url, bucket: stack.bucket.name }, 1);
+      connectS3({ ...key, region, endpoint: moto.url, bucket: stack.bucket.name }, { retryMs: 1 });
     const sqsWith = (key: Stack["key"]) =>
       connectSqs({ ...key, region, endpoint: moto.url, logQueueUrl: "", exportQueueUrl: "" });
 

@@ -2,6 +2,7 @@ import { gunzipSync } from "node:zlib";
 import { sql } from "drizzle-orm";
 import { connectS3 } from "../../aws/s3.ts";
 import { exportMessage, type ExportTools } from "../../consumers/exporter/export-message.ts";
+import { streamedBody } from "../../consumers/exporter/streamed-body.ts";
 import type { Outcome } from "../../consumers/settle-messages.ts";
 import { parseConfig, requireSection } from "../../platform/config.ts";
 import { createLogger } from "../../platform/logger.ts";
@@ -12,7 +13,8 @@ import { newQueue, sqs } from "./queues.ts";
 import { workerEnv, workersWith } from "./tools.ts";
 
 export const s3Config = requireSection(parseConfig(workerEnv), "s3");
-export const realS3 = connectS3(s3Config, 10);
+/** As the exporter has it. */
+export const realS3 = connectS3(s3Config, { retryMs: 10, bodyOf: streamedBody });
 
 const tenants: string[] = [];
 const metadata = JSON.stringify({ text: "0123456789abcdef".repeat(13_000) });

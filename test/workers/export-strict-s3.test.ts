@@ -2,6 +2,7 @@ import { afterAll, describe, expect, inject, test } from "vitest";
 import { AwsClient } from "aws4fetch";
 import { connectS3, type S3 } from "../../aws/s3.ts";
 import { S3Error } from "../../aws/s3-answers.ts";
+import { streamedBody } from "../../consumers/exporter/streamed-body.ts";
 import { exportManifest } from "../../events/export-manifest.ts";
 import type { Client } from "../journeys/api.ts";
 import {
@@ -29,7 +30,7 @@ const config =
   "missing" in strict
     ? { endpoint: "", region: "", accessKeyId: "", secretAccessKey: "", bucket: "" }
     : strict;
-const s3 = connectS3(config, 10);
+const s3 = connectS3(config, { retryMs: 10, bodyOf: streamedBody });
 
 const variables = withStrictS3({ SQS_ENDPOINT: sqsConfig.endpoint }, config);
 
@@ -96,7 +97,10 @@ describe.skipIf(missing !== "")(`an export to a strict S3 (skipped: ${missing})`
 
   test("with a wrong secret fails with a sentence that names the bucket and S3's code", async () => {
     const { url, caller, id } = await largeExport(variables);
-    const stranger = connectS3({ ...config, secretAccessKey: "another" }, 10);
+    const stranger = connectS3(
+      { ...config, secretAccessKey: "another" },
+      { retryMs: 10, bodyOf: streamedBody },
+    );
     expect(await work(url, toolsOf(url, { s3: stranger }))).toBe("dead-letter");
     expect(await stateOf(caller, id)).toMatchObject({
       status: "FAILED",

@@ -47,7 +47,7 @@ describe("the message of an export", () => {
 
   test("is buried though who failed the export died before that", async () => {
     const { url, caller, id } = await largeExport({}, {}, 4);
-    const elsewhere = connectS3({ ...s3Config, bucket: "no-such-bucket" }, 10);
+    const elsewhere = connectS3({ ...s3Config, bucket: "no-such-bucket" }, { retryMs: 10 });
     const tools = toolsOf(url, { s3: elsewhere });
     await exportMessage(await received(url, 1), tools);
     const { error } = await stateOf(caller, id);

@@ -154,7 +154,7 @@ describe("the exporter", () => {
 
   test("fails where the bucket is missing, names it, and is retried when that is mended", async () => {
     const { url, caller, id } = await largeExport();
-    const elsewhere = connectS3({ ...s3Config, bucket: "no-such-bucket" }, 10);
+    const elsewhere = connectS3({ ...s3Config, bucket: "no-such-bucket" }, { retryMs: 10 });
     expect(await work(url, toolsOf(url, { s3: elsewhere }))).toBe("dead-letter");
     const failed = await stateOf(caller, id);
     expect(failed).toMatchObject({ status: "FAILED", error: { code: "storage_refused" } });

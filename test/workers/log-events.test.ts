@@ -145,7 +145,10 @@ describe.skipIf(searchMissing !== "")(`one request (skipped: ${searchMissing})`,
 
 test("a call of S3 that fails is a warning for each of its tries", async () => {
   const config = requireSection(parseConfig(workerEnv), "s3");
-  const s3 = connectS3({ ...config, endpoint: nowhere }, 1, s3Log("INFO", { request_id: "r" }));
+  const s3 = connectS3(
+    { ...config, endpoint: nowhere },
+    { retryMs: 1, onCall: s3Log("INFO", { request_id: "r" }) },
+  );
   await expect(
     s3.putObject("tenant/a b/file", "text", { contentType: "t", fileName: "f" }),
   ).rejects.toThrow(S3Error);

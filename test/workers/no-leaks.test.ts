@@ -188,7 +188,7 @@ describe.concurrent("an export that fails", () => {
       const { id: exportId } = await start(caller);
       const { name, broken } = breakHost(how);
       const env = { ...workerEnv, ...backends["S3"]?.(name) };
-      const s3 = connectS3(requireSection(parseConfig(env), "s3"), 10);
+      const s3 = connectS3(requireSection(parseConfig(env), "s3"), { retryMs: 10 });
       let state = await stateOf(caller, exportId);
       for (let tries = 0; tries < 3 && state.status !== "FAILED"; tries++) {
         await work(url, toolsOf(url, { s3 }));

@@ -64,7 +64,7 @@ async function removeFiles(c: Context<AppEnv>, row: ExportRow): Promise<void> {
   try {
     const { caller, config, requestId } = c.var;
     const about = { request_id: requestId, tenant_id: caller.tenantId, export_id: row.id };
-    const client = connectS3(s3, undefined, s3Log(config.logLevel, about));
+    const client = connectS3(s3, { onCall: s3Log(config.logLevel, about) });
     await removeExport(client, key, row.uploadId);
   } catch (error) {
     c.var.logger.warning("abort_failed", { export_id: row.id, reason: reasonOf(error) });
