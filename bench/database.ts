@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Pool } from "pg";
+import type { RateTier } from "../worker/limits/rate-limits.ts";
 import type { Entry } from "./entries.ts";
 
 /** Logs that waited for the index at first, those that still did at the end, and the time between. */
@@ -13,6 +14,11 @@ export class Database {
     this.#pool = new Pool({ connectionString: url, max: connections });
     // A connection that breaks while idle is made anew by the pool.
     this.#pool.on("error", () => {});
+  }
+
+  /** A tenant that no request has made yet. */
+  async putInTier(tenant: string, tier: RateTier): Promise<void> {
+    await this.#pool.query("insert into tenants (id, rate_tier) values ($1, $2)", [tenant, tier]);
   }
 
   /** Logs that are stored and not yet searchable. */

@@ -37,7 +37,7 @@ export type Seen = {
   floodPerSecond: number;
   refusedPerSecond: number;
 };
-type Round = Record<"alone" | "limited" | "answered", Seen>;
+type Round = Record<"alone" | "limited" | "low" | "answered", Seen>;
 export type FloodReport = {
   connections: number;
   rounds: Round[];
@@ -47,9 +47,10 @@ export type FloodReport = {
 
 /**
  * One tenant writes and reads a little: alone, then while another sends bulks as fast as it gets answers, and
- * does not care what they are. The flood goes to the same Worker, with the limits of the tier `standard`, as
- * deployed; to a Worker that only answers, in the same process; and to the service without any limits. The
- * second is what a flood costs those who share a machine with it, whatever it is sent to.
+ * does not care what they are. The flood goes to the same Worker, with the limits as deployed, of a tenant in the
+ * tier `standard` and of one in `low`; to a Worker that only answers, in the same process; and to the service
+ * without any limits. The one that is only answered is what a flood costs those who share a machine with it,
+ * whatever it is sent to.
  */
 export async function benchmarkFlood(
   system: System,
@@ -66,15 +67,16 @@ export async function benchmarkFlood(
     () => database.end(),
   );
   const quietRequests = await makeQuietRequests(system, random);
-  const token = await tokenOf("flood", system.jwtSecret);
-  const floodRequests = makeBatches(20, random).map((logs) =>
-    requestText({
-      method: "POST",
-      path: "/api/v1/logs/bulk",
-      token,
-      body: JSON.stringify({ logs }),
-    }),
-  );
+  const floodOf = async (tenant: string): Promise<string[]> => {
+    const token = await tokenOf(tenant, system.jwtSecret);
+    return makeBatches(20, random).map((logs) => {
+      const body = JSON.stringify({ logs });
+      return requestText({ method: "POST", path: "/api/v1/logs/bulk", token, body });
+    });
+  };
+  const standard = await floodOf("flood");
+  await database.putInTier("flood-low", "low");
+  const low = await floodOf("flood-low");
   const runQuiet = async (port: number): Promise<LoadResult> => {
     const result = await quiet.run({
       ...window(port),
@@ -89,23 +91,28 @@ export async function benchmarkFlood(
     refuseErrors(result);
     return result;
   };
-  const runFlood = (port: number): Promise<LoadResult> =>
+  const runFlood = (port: number, requests: string[]): Promise<LoadResult> =>
     flood.run({
       ...window(port),
       connections,
       pauseMs: floodPauseMs,
-      requests: floodRequests,
+      requests,
       status: 201,
       refusedStatus: 429,
       contains: "",
       pids: [],
     });
   /** The quiet tenant's requests go to the first port, the flood to the second. */
-  const see = async (name: string, quietPort: number, floodPort?: number): Promise<Seen> => {
+  const see = async (
+    name: string,
+    quietPort: number,
+    floodPort?: number,
+    requests = standard,
+  ): Promise<Seen> => {
     await sleep(windowMs - ((Date.now() + aheadMs) % windowMs));
     const [result, flooded] = await Promise.all([
       runQuiet(quietPort),
-      floodPort === undefined ? undefined : runFlood(floodPort),
+      floodPort === undefined ? undefined : runFlood(floodPort, requests),
     ]);
     if (flooded) refuseErrors(flooded);
     const { latencyMs, seconds, cpuSeconds } = result;
@@ -129,6 +136,7 @@ export async function benchmarkFlood(
     seen.push({
       alone: await see("alone", limitedPort),
       limited: await see("beside a flood", limitedPort, limitedPort),
+      low: await see("beside a flood of the tier low", limitedPort, limitedPort, low),
       answered: await see("beside one that is only answered", limitedPort, refusingPort),
     });
   }
