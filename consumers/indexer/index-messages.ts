@@ -92,7 +92,7 @@ export async function indexMessages(
 type Failures = Map<string, Exclude<IndexOutcome, { status: "indexed" }> & { row: OutboxRow }>;
 
 type Work = {
-  /** For each _bulk: resolves when its logs are searchable, and have left the outbox. */
+  /** For each read of logs: resolves when its logs are searchable, and have left the outbox. */
   cleared: Promise<void>[];
   failed: Failures;
   /** Logs that there was no time for. */
@@ -115,7 +115,8 @@ async function indexAll(parsed: Parsed[], tools: Tools): Promise<Work> {
   let failure: Work["failure"];
   let [readMs, bulkMs, slowestBulkMs] = [0, 0, 0];
   try {
-    do {
+    // At least one _bulk, or a message would come again for ever.
+    for (let n = 0; wanted.size > 0 && (n === 0 || Date.now() < deadline); n++) {
       const began = Date.now();
       const logs = await repeatable(() => readPendingLogs(tools.db, [...wanted.values()]));
       const read = Date.now();
@@ -134,7 +135,7 @@ async function indexAll(parsed: Parsed[], tools: Tools): Promise<Work> {
       // Awaited at the end, beside the next _bulk: until then its failure is nobody's.
       clearing.catch(() => {});
       cleared.push(clearing);
-    } while (wanted.size > 0 && Date.now() < deadline);
+    }
   } catch (error) {
     failure = { error };
   }
