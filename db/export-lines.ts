@@ -1,6 +1,7 @@
 import { isGuarded, plainStarts } from "../events/formulas.ts";
 import type { BufferPool } from "../platform/buffer-pool.ts";
-import { type Field, fieldsOf, type Marks, nothingOf, type RowForm } from "./export-row-text.ts";
+import { type FieldBytes, fieldBytes } from "./export-field-bytes.ts";
+import type { Marks, RowForm } from "./export-row-text.ts";
 import { asItIs, type Escaping, inCsv, inJsonString, numbered, stringEnd } from "./json-escapes.ts";
 import { millisecondsIn, TimeWriter } from "./time-writer.ts";
 
@@ -19,9 +20,6 @@ for (const [character, byteClass] of [
   ["\0", ending],
 ] as const)
   classes[character.charCodeAt(0)] = byteClass;
-
-/** A value as it comes in, and what stands before it in a line of JSON. */
-type FieldBytes = Field & { nothing: Uint8Array; key: Uint8Array; isLeftOut: boolean };
 
 export type Lines = {
   rows: number;
@@ -78,12 +76,7 @@ export class LineMaker {
     this.first = columns[0] === "id" ? 0 : 1;
     this.separator = encoder.encode(marks.separator);
     this.pool = pool;
-    this.fields = fieldsOf(columns).map((field) => ({
-      ...field,
-      nothing: encoder.encode(JSON.stringify(nothingOf(field, marks)).slice(1, -1)),
-      key: encoder.encode(`"${field.column}":`),
-      isLeftOut: field.column === "truncated_fields" || field.column === "masked_fields",
-    }));
+    this.fields = fieldBytes(columns, marks);
     this.moreOfRow = this.fields.reduce((sum, { key }) => sum + key.length + moreOfValue, 0);
   }
 
